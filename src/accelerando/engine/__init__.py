@@ -1,0 +1,1 @@
+"""The engine: turns a rule written once into steps on tensors."""

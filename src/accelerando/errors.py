@@ -1,0 +1,35 @@
+"""The errors this library raises on purpose.
+
+AccelerandoError
+├── HyperparameterError (ValueError)      a setting is outside its range, or unknown
+├── RuleError (TypeError)                 a method's functions leave the rule grammar
+├── UnsupportedTensorError (TypeError)    a parameter or gradient no rule can step
+├── StateError (RuntimeError)             a state dict that does not fit
+└── BackendUnavailable (RuntimeError)     a backend was demanded and cannot run
+
+Every message names the owner, the field, the constraint, the value and the place, then the way out.
+"""
+
+
+class AccelerandoError(Exception):
+    """The root of every error raised on purpose."""
+
+
+class HyperparameterError(AccelerandoError, ValueError):
+    """A setting is outside its range, or unknown."""
+
+
+class RuleError(AccelerandoError, TypeError):
+    """A method's functions leave the rule grammar."""
+
+
+class UnsupportedTensorError(AccelerandoError, TypeError):
+    """A parameter or gradient that no rule can step."""
+
+
+class StateError(AccelerandoError, RuntimeError):
+    """A state dict that does not fit the optimizer."""
+
+
+class BackendUnavailable(AccelerandoError, RuntimeError):
+    """A backend was demanded by name and cannot run here."""

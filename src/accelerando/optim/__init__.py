@@ -1,0 +1,5 @@
+"""The optimizers."""
+
+from accelerando.optim.adamw import AdamW
+
+__all__ = ["AdamW"]
