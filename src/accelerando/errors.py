@@ -5,7 +5,8 @@ AccelerandoError
 ├── RuleError (TypeError)                 a method's functions leave the rule grammar
 ├── UnsupportedTensorError (TypeError)    a parameter or gradient no rule can step
 ├── StateError (RuntimeError)             a state dict that does not fit
-└── BackendUnavailable (RuntimeError)     a backend was demanded and cannot run
+├── BackendUnavailable (RuntimeError)     a backend was demanded and cannot run
+└── TaskError (ValueError)                a comparison's task is unusable: its fields, its data or its source
 
 Every message names the owner, the field, the constraint, the value and the place, then the way out.
 """
@@ -33,3 +34,7 @@ class StateError(AccelerandoError, RuntimeError):
 
 class BackendUnavailable(AccelerandoError, RuntimeError):
     """A backend was demanded by name and cannot run here."""
+
+
+class TaskError(AccelerandoError, ValueError):
+    """A comparison's task is unusable: its fields, its frozen data or its source."""
