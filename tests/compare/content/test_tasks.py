@@ -10,7 +10,7 @@ import torch
 from accelerando.compare.tasks import fingerprint, frozen, load, names
 from accelerando.errors import TaskError
 
-# Held-out loss of a predictor that looks at no input, and the plain AdamW rate that must beat it by the factor.
+# The loss of a predictor that looks at no input; the plain AdamW rate that must come below that factor of it.
 TRIVIAL = {
     "digits": (2.30, 1e-2, 0.1),  # ln 10
     "digits-autoencoder": (0.073, 3e-3, 0.4),  # the variance of the pixels
@@ -141,7 +141,7 @@ def test_fingerprints_differ_between_tasks_and_repeat():
 
 
 def test_an_unknown_name_lists_the_known():
-    with pytest.raises(TaskError, match="no bundled task 'digit'.*digits, digits-autoencoder"):
+    with pytest.raises(TaskError, match=r"no bundled task 'digit'.*digits, digits-autoencoder"):
         load("digit")
 
 

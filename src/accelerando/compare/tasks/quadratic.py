@@ -3,8 +3,8 @@
 Both minimize f(x) = ½ Σ λᵢ cᵢ² from a random point on the unit sphere, where c are the coordinates of x in a
 turned basis (the orthonormal cosine transform): along the axes themselves Adam's per-coordinate scale would
 solve the problem at once. The curvatures λ are log-spaced in [1/condition, 1]; the optimum is 0 at x = 0. A
-batch holds centres zₖ, and its loss is the mean over k of f(x − zₖ), whose gradient is that of f at x plus noise
-from the mean of zₖ.
+batch holds centres zₖ, and its loss is the mean over k of f(x − zₖ), whose gradient is that of f at x plus
+noise from the mean of zₖ.
 """
 
 import math
