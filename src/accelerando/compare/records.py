@@ -1,7 +1,7 @@
 """What a comparison writes down: trials, outcomes and the experiment, as frozen values and as JSON.
 
-JSON has no infinities and no NaN, and a diverged run has both, so a number that is not finite is written as one
-of the strings ``"inf"``, ``"-inf"`` and ``"nan"`` wherever a number is expected, and read back as a float.
+JSON has no infinities and no NaN, and a diverged run has both, so a number that is not finite is written as
+one of ``"inf"``, ``"-inf"`` and ``"nan"`` wherever a number is expected, and read back as a float.
 """
 
 import hashlib
@@ -54,6 +54,7 @@ class Trial:
         steps: Budget in updates.
         device: ``cpu``, ``cuda``, …: the kind, not the index.
         versions: Package → version of everything that computes: accelerando, torch, the optimizer's package.
+        evals: Number of evaluations after the one at step 0, evenly spaced over the budget.
     """
 
     task: str
@@ -65,6 +66,7 @@ class Trial:
     steps: int
     device: str
     versions: tuple[tuple[str, str], ...]
+    evals: int = 20
 
     @property
     def id(self) -> str:
@@ -95,10 +97,11 @@ class Outcome:
         evals: (step, held-out metrics), step 0 included.
         losses: (step, training loss), thinned.
         rates: (step, nominal, gain, alignment, effective rate), thinned.
-        rise: (step of the largest rise of the gain at unchanged gradient scale, its factor); None if it never rose.
+        rise: (step, factor) of the largest rise of the gain at unchanged gradient scale; None if none.
         seconds: Training time with the clock stopped during evaluation.
         message: Why there is no result, in words.
         place: Where: ``file:line in function``.
+        traceback: The whole traceback of an error.
     """
 
     trial: Trial
@@ -111,6 +114,7 @@ class Outcome:
     seconds: float = 0.0
     message: str = ""
     place: str = ""
+    traceback: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The fields in JSON's words."""
@@ -134,6 +138,7 @@ class Outcome:
             seconds=number(words["seconds"]),
             message=words["message"],
             place=words["place"],
+            traceback=words["traceback"],
         )
 
 
@@ -143,8 +148,8 @@ class Experiment:
 
     Attributes:
         task: name, title, description, metric, target, steps, hash, files.
-        strategies: Per strategy name, optimizer, schedule, options, rate_name (what the grid sets), note, and
-            not_run (empty, or why it cannot run here).
+        strategies: Per strategy name, optimizer, schedule, options, rate_name (what the grid sets; "" if
+            the rate is fixed), versions, note, and not_run (empty, or why it cannot run here).
         rates: The common log grid, ascending.
         tune_seeds: Seeds that choose the rate.
         fresh_seeds: Seeds that are reported.
@@ -156,6 +161,7 @@ class Experiment:
         edge_extended: Strategy → rates added because its optimum lay on the grid's edge.
         chosen: Strategy → the rate its tuning seeds chose; None where it has no rate or no trial succeeded.
         at_edge: Strategy → ``low`` or ``high`` where the optimum is still at the edge after every extension.
+        evals: Number of evaluations of every trial, after the one at step 0.
     """
 
     task: dict[str, Any]
@@ -171,6 +177,7 @@ class Experiment:
     edge_extended: dict[str, list[float]] = field(default_factory=dict)
     chosen: dict[str, float | None] = field(default_factory=dict)
     at_edge: dict[str, str] = field(default_factory=dict)
+    evals: int = 20
 
     def to_json(self) -> dict[str, Any]:
         """The fields in JSON's words."""
