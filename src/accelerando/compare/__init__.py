@@ -1,1 +1,1 @@
-"""Strategies × learning rates × seeds on one task, with statistics that hold at few seeds and a report."""
+"""Strategies × learning rates × seeds on a task, crash-safe, with honest statistics and a report."""
