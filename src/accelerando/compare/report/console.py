@@ -51,7 +51,7 @@ def _cells(row: Row, digest: Digest, say: Words) -> dict[str, str]:
     if row.summary.diverged:
         loss += f"\n{say('diverged', count=row.summary.diverged, n=row.summary.n)}"
     edge = f"\n{say(f'edge.{row.edge}')}" if row.edge else ""
-    note = say("terminal.rate_note", nominal=verdict.nominal(row, say))
+    note = say("rise.note", nominal=verdict.nominal(row, say))
     return {
         "strategy": row.name,
         "rate": numbers.chosen(row) + edge,
@@ -60,5 +60,5 @@ def _cells(row: Row, digest: Digest, say: Words) -> dict[str, str]:
         "effect": numbers.effect(row.versus, digest.scale) if row.versus else numbers.NONE,
         "verdict": verdict.standing(row, digest, say),
         "robust": numbers.decades(row.decades[0]),
-        "rise": f"{verdict.rise(row, say)}, {note}" if row.rise.of else verdict.rise(row, say),
+        "rise": f"{verdict.rise(row, say)}\n{note}" if row.rise.of else verdict.rise(row, say),
     }

@@ -86,7 +86,8 @@ def _never_raises(digest: Digest) -> Claim:
         return _missing(digest, "never_raises", "adam") or Claim(
             "folk.never_raises", "not tested", ("folk.measured.no_readings", {})
         )
-    return Claim("folk.never_raises", "did not hold" if adam.rise.shown else "held", _rise(adam))
+    some: Standing = "did not hold" if adam.rise.shown else "not shown"
+    return Claim("folk.never_raises", some if adam.rise.seeds else "held", _rise(adam))
 
 
 def _duels(digest: Digest, duels: tuple[tuple[str, str, str], ...]) -> dict[str, Claim]:

@@ -76,8 +76,8 @@ def _section(
         "section",
         tag("h2", say(key)),
         tag("p", note, class_="note"),
-        tag("div", *figures, class_="panels"),
         axes,
+        tag("div", *figures, class_="panels"),
         id=key,
     )
 

@@ -54,6 +54,11 @@ def effect(comparison: Comparison, scale: Scale) -> str:
     return centre + ends
 
 
+def below(ratio: float) -> str:
+    """How far a ratio lies below 1: ``25 %``, negative above it."""
+    return f"{100 * (1 - ratio):.0f} %"
+
+
 def p_value(value: float) -> str:
     """Two digits, ``<0.001`` below that."""
     return "<0.001" if value < 0.001 else f"{value:.2g}"

@@ -32,6 +32,7 @@ def robustness(figure: Any, digest: Digest, row: Row) -> None:
     axes.set_xscale("log")
     if rates:
         axes.set_xlim(rates[0] / 1.6, rates[-1] * 1.6)
+        _decades(axes.xaxis, rates[0], rates[-1])
     for left, right in stretches(row.curve):
         axes.axvspan(left, right, color=ACCENT, alpha=0.16, linewidth=0)
     for other in digest.rows:
@@ -124,8 +125,8 @@ def _rate_limits(digest: Digest) -> tuple[float, float]:
     seen = [value for value in seen if math.isfinite(value)]
     if not seen:
         return 1e-4, 1.0
-    low, high = seen[len(seen) // 200], seen[-1 - len(seen) // 200]
-    return low / 2, high * 2
+    low, high = seen[len(seen) // 30], seen[-1 - len(seen) // 200]
+    return low / 3, high * 2
 
 
 def _evaluated(row: Row) -> list[list[Point]]:

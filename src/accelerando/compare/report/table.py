@@ -39,7 +39,7 @@ def _heads(digest: Digest, say: Words) -> dict[str, str]:
     low, high = _span(digest)
     scale = say(f"strip.{digest.scale}")
     ends = say("strip.scale", low=numbers.loss(low), high=numbers.loss(high), scale=scale)
-    heads["seeds"] = f"{say('column.seeds')}, {ends}"
+    heads["loss"] = f"{heads['loss']}; {say('column.seeds')}, {ends}"
     if task["metric"] != "loss":
         heads["metric"] = say("column.metric", metric=task["metric"])
     heads["effect"] = say("column.effect", baseline=digest.experiment.baseline)
@@ -57,12 +57,13 @@ def _line(row: Row, digest: Digest, say: Words, heads: dict[str, str], span: tup
     cells = {
         "strategy": tag("th", tag("span", row.name, class_="name"), _small(_remarks(row, say)), scope="row"),
         "rate": _cell(heads["rate"], numbers.chosen(row), class_="num"),
-        "loss": _cell(heads["loss"], numbers.interval(row.summary), _small(_lost(row, say)), class_="num"),
-        "seeds": _cell(heads["seeds"], strip(row, digest, span), class_="strip"),
-        "metric": _cell(heads.get("metric", ""), numbers.share(row.metric)),
-        "effect": _cell(
-            heads["effect"], numbers.effect(row.versus, digest.scale) if row.versus else numbers.NONE
+        "loss": _cell(
+            say("column.loss"),
+            tag("span", numbers.interval(row.summary), strip(row, digest, span), _small(_lost(row, say))),
+            class_="strip",
         ),
+        "metric": _cell(heads.get("metric", ""), numbers.share(row.metric)),
+        "effect": _cell(heads["effect"], *_effect(row, digest), class_="effect"),
         "verdict": _cell(
             heads["verdict"],
             tag(
@@ -71,14 +72,18 @@ def _line(row: Row, digest: Digest, say: Words, heads: dict[str, str], span: tup
                 _small(p),
             ),
         ),
-        "robust": _cell(heads["robust"], numbers.decades(row.decades[0])),
+        "robust": _cell(
+            heads["robust"],
+            tag("span", numbers.decades(row.decades[0]), _small(_wide(row, say))),
+        ),
         "rise": _cell(
             heads["rise"],
             tag(
                 "span",
                 verdict.rise(row, say),
-                _small(say("terminal.rate_note", nominal=verdict.nominal(row, say))),
+                _small(say("rise.note", nominal=verdict.nominal(row, say))),
             ),
+            class_="rise",
         ),
         "target": _cell(heads.get("target", ""), _reached(row, say)),
     }
@@ -125,9 +130,7 @@ def strip(row: Row, digest: Digest, span: tuple[float, float]) -> Safe:
             tag("line", x1=f"{low:.1f}", x2=f"{high:.1f}", y1=10, y2=10, **thick),
             tag("line", x1=f"{centre:.1f}", x2=f"{centre:.1f}", y1=3, y2=17, **thick),
         ]
-    return tag(
-        "svg", line, *marks, *bar, viewBox="-4 0 212 20", preserveAspectRatio="none", aria_hidden="true"
-    )
+    return tag("svg", line, *marks, *bar, viewBox="-4 0 212 20", aria_hidden="true")
 
 
 def _place(value: float, span: tuple[float, float], scale: Scale) -> float:
@@ -160,17 +163,25 @@ def _lost(row: Row, say: Words) -> str | None:
     return say("diverged", count=row.summary.diverged, n=row.summary.n)
 
 
-def _reached(row: Row, say: Words) -> str:
-    if row.reached is None:
-        return numbers.NONE
+def _reached(row: Row, say: Words) -> Safe:
+    if row.reached is None or not row.reached[0]:
+        return tag("span", say("column.never") if row.reached else numbers.NONE)
     count, steps = row.reached
-    if not count:
-        return say("column.never")
-    return (
-        f"{steps:g}"
-        if count == len(row.losses)
-        else say("column.reached", steps=f"{steps:g}", seeds=count, of=len(row.losses))
-    )
+    some = say("column.reached", seeds=count, of=len(row.losses)) if count < len(row.losses) else None
+    return tag("span", f"{steps:g}", _small(some))
+
+
+def _effect(row: Row, digest: Digest) -> tuple[object, ...]:
+    if row.versus is None:
+        return (numbers.NONE,)
+    centre, _, ends = numbers.effect(row.versus, digest.scale).partition(" ")
+    return (tag("span", centre, _small(ends)),)
+
+
+def _wide(row: Row, say: Words) -> str | None:
+    if math.isnan(row.decades[1]):
+        return None
+    return f"{say('column.robust2')}: {numbers.decades(row.decades[1])}"
 
 
 def _cell(label: str, *children: object, class_: str | None = None) -> Safe:

@@ -1,5 +1,7 @@
 """The verdict in one sentence, and what rose by itself in another."""
 
+import math
+
 from .. import statistics
 from . import numbers
 from .digest import Digest, Row
@@ -17,8 +19,12 @@ def headline(digest: Digest, say: Words) -> str:
         "loss": numbers.loss(best.summary.centre),
         "n": best.summary.n,
         "needed": needed(digest),
-        "effect": numbers.effect(best.versus, digest.scale) if best.versus else numbers.NONE,
     }
+    if best.versus is not None:
+        values["effect"] = numbers.effect(best.versus, digest.scale)
+        values["below"] = numbers.below(best.versus.effect)
+        ends = (numbers.below(best.versus.high), numbers.below(best.versus.low))
+        values["ends"] = say("interval.ends", low=ends[0], high=ends[1])
     return say.fill(_headline(digest, best), values)
 
 
@@ -32,6 +38,8 @@ def _headline(digest: Digest, best: Row) -> str:
     if best.versus is None:
         return "headline.few" if "too few seeds" in found else "headline.baseline_best"
     if best.versus.verdict == "better":
+        if math.isnan(best.versus.low):
+            return "headline.better_diverged"
         return "headline.better" if digest.scale == "log" else "headline.better_linear"
     return "headline.few" if best.versus.verdict == "too few seeds" else "headline.not_shown"
 
@@ -62,9 +70,9 @@ def rise(row: Row, say: Words) -> str:
         return say("rise.unmeasured")
     if not row.rise.seeds:
         return say("rise.no")
-    text = say("rise.yes", factor=numbers.factor(row.rise.factor), step=row.rise.step)
-    some = say("rise.some", seeds=row.rise.seeds, of=row.rise.of)
-    return text if row.rise.seeds == row.rise.of else f"{text} ({some})"
+    key = "few" if not row.rise.shown else ("yes" if row.rise.seeds == row.rise.of else "most")
+    values = {"factor": numbers.factor(row.rise.factor), "step": row.rise.step}
+    return say(f"rise.{key}", seeds=row.rise.seeds, of=row.rise.of, **values)
 
 
 def nominal(row: Row, say: Words) -> str:
@@ -73,6 +81,8 @@ def nominal(row: Row, say: Words) -> str:
         return numbers.NONE
     if row.nominal.rise > 1.001:
         return say("nominal.rises", factor=numbers.factor(row.nominal.rise))
+    if row.nominal.last < 1e-3:
+        return say("nominal.zero")
     if row.nominal.last < 0.999:
         return say("nominal.falls", factor=numbers.factor(row.nominal.last))
     return say("nominal.constant")

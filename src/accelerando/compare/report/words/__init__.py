@@ -28,4 +28,4 @@ class Words:
 
     def fill(self, key: str, values: Mapping[str, object]) -> str:
         """The same with the values in a mapping."""
-        return self._table[key].format_map(values)
+        return self._table[key].format_map(values).replace(" %", "\N{NO-BREAK SPACE}%")

@@ -12,15 +12,17 @@ MESSAGES: dict[str, str] = {
     "verdict.baseline": "baseline",
     "verdict.none": "not compared",
     "headline.nothing": "Nothing finished on fresh seeds, so there is no result.",
+    "interval.ends": "{low} to {high}",
     "headline.alone": "{best} reached a held-out loss of {loss} on {n} fresh seeds; there is nothing to compare it with.",
     "headline.better": (
-        "{best} reached the lowest held-out loss, {loss} on {n} fresh seeds: better than the baseline {baseline} "
-        "({effect} of its loss)."
+        "{best} reached the lowest held-out loss: {loss} on {n} fresh seeds, {below} below the baseline {baseline} "
+        "(95 % interval: {ends})."
     ),
     "headline.better_linear": (
-        "{best} reached the lowest held-out loss, {loss} on {n} fresh seeds: better than the baseline {baseline} "
+        "{best} reached the lowest held-out loss: {loss} on {n} fresh seeds, better than the baseline {baseline} "
         "(difference {effect})."
     ),
+    "headline.better_diverged": "{best} reached the lowest held-out loss, {loss} on {n} fresh seeds: better than the baseline {baseline}, which diverged on some of them.",
     "headline.baseline_best": (
         "Nothing beat the baseline {baseline}: it reached the lowest held-out loss, {loss} on {n} fresh seeds."
     ),
@@ -64,7 +66,7 @@ MESSAGES: dict[str, str] = {
     "column.nominal": "nominal rate",
     "column.target": "steps to {target}",
     "column.time": "time a step",
-    "column.reached": "{steps} ({seeds} of {of} seeds)",
+    "column.reached": "{seeds} of {of} seeds",
     "column.never": "not reached",
     "diverged": "{count} of {n} seeds diverged",
     "edge.low": "optimum at the lowest rate tried",
@@ -77,10 +79,13 @@ MESSAGES: dict[str, str] = {
     "strip.linear": "",
     # rises
     "rise.yes": "{factor} near step {step}",
-    "rise.some": "on {seeds} of {of} seeds",
+    "rise.most": "{factor} near step {step} ({seeds} of {of} seeds)",
+    "rise.few": "only on {seeds} of {of} seeds",
+    "rise.note": "nominal {nominal}",
     "rise.no": "no",
     "rise.unmeasured": "not measured",
     "nominal.constant": "constant",
+    "nominal.zero": "falls to almost 0",
     "nominal.rises": "rises {factor}",
     "nominal.falls": "falls to {factor}",
     # folk table
@@ -197,5 +202,4 @@ MESSAGES: dict[str, str] = {
         "of rates on one grid. A diverged trial is the worst result and is never dropped."
     ),
     "terminal.folder": "Report: {folder}",
-    "terminal.rate_note": "nominal {nominal}",
 }
