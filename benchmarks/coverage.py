@@ -2,10 +2,10 @@
 
     python benchmarks/coverage.py            # writes results/coverage.json and results/coverage.md
 
-Losses of seeds are drawn from three laws: normal (the ideal), log-normal (what the log scale is for), and pairs
-of a common part per seed and one of each strategy's own (what pairing is for). Everything is drawn from fixed
-streams, so the tables are the same on every run. The bootstrap is shown for comparison; the library does not use
-it.
+Losses of seeds are drawn from three laws: normal (the ideal), log-normal (what the log scale is for), and
+pairs of a common part per seed and one of each strategy's own (what pairing is for). Everything is drawn
+from fixed streams, so the tables are the same on every run. The bootstrap is shown for comparison; the
+library does not use it.
 """
 
 import json
