@@ -96,7 +96,7 @@ def probe(strategy: Strategy, method: Method) -> None:
 
     parameter = torch.nn.Parameter(torch.ones(2, 2))
     try:
-        optimizer, _ = build(strategy, method, [parameter], 1e-3, 100)
+        optimizer, _ = build(strategy, method, [parameter], 1e-3 if method.rate_name else None, 100)
     except Exception as error:  # whatever a foreign constructor raises is the reason
         raise Unavailable(
             f"{method.address} cannot be constructed: {type(error).__name__}: {error}"
@@ -140,14 +140,13 @@ class _Watch:
 
     def __init__(self, schedule: Any, window: int) -> None:
         self._schedule, self._window = schedule, window
-        self._sum, self._seen = 0.0, 0
+        self._losses: list[torch.Tensor] = []
 
     def __call__(self, loss: "torch.Tensor") -> None:
-        self._sum = self._sum + loss.detach()
-        self._seen += 1
-        if self._seen == self._window:
-            self._schedule.step(float(self._sum) / self._window)
-            self._sum, self._seen = 0.0, 0
+        self._losses.append(loss.detach())
+        if len(self._losses) == self._window:
+            self._schedule.step(sum(map(float, self._losses)) / self._window)
+            self._losses.clear()
 
 
 def _address(name: str) -> str:
@@ -164,7 +163,8 @@ def _address(name: str) -> str:
     close = get_close_matches(name.lower(), known, n=1)
     guess = f"did you mean {close[0]!r}? " if close else ""
     raise SpecError(
-        f"no optimizer is called {name!r}; {guess}There are {', '.join(known)}, and module:Class for any other library's"
+        f"no optimizer is called {name!r}; {guess}There are {', '.join(known)}; "
+        f"write module:Class for another library's"
     )
 
 
