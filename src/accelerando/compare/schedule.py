@@ -63,8 +63,8 @@ SCHEDULES: dict[str, Entry] = {
     "cyclic": Entry(_cyclic, "triangular cycles (cycles=4) between rate/100 and the rate"),
     "plateau": Entry(
         _plateau,
-        f"times factor=0.1 when the mean training loss of 1/{PLATEAU_CHECKS} of the budget has not improved on "
-        f"its best for more than patience=3 such windows",
+        f"times factor=0.1 when the mean training loss of 1/{PLATEAU_CHECKS} of the budget has not improved "
+        f"on its best for more than patience=3 such windows",
         watches=True,
     ),
 }
