@@ -5,6 +5,7 @@ AccelerandoError
 ├── RuleError (TypeError)                 a method's functions leave the rule grammar
 ├── UnsupportedTensorError (TypeError)    a parameter or gradient no rule can step
 ├── StateError (RuntimeError)             a state dict that does not fit
+├── RecordingError (RuntimeError)         a lens recording that cannot be read or written
 └── BackendUnavailable (RuntimeError)     a backend was demanded and cannot run
 
 Every message names the owner, the field, the constraint, the value and the place, then the way out.
@@ -29,6 +30,10 @@ class UnsupportedTensorError(AccelerandoError, TypeError):
 
 class StateError(AccelerandoError, RuntimeError):
     """A state dict that does not fit the optimizer."""
+
+
+class RecordingError(AccelerandoError, RuntimeError):
+    """A lens recording that cannot be read or written."""
 
 
 class BackendUnavailable(AccelerandoError, RuntimeError):

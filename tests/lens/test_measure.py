@@ -106,6 +106,31 @@ def test_a_gradient_the_step_overwrites_is_read_as_it_was_given():
     assert [r.gain for r in measured.readings] == pytest.approx([1 / 3, 1 / 30], rel=1e-5)
 
 
+def test_a_gradient_overwritten_after_the_closure_made_it():
+    p = parameter(0.0, 0.0)
+    sgd = ClipsAfterClosure([p], lr=1.0)
+
+    def closure():
+        sgd.zero_grad()
+        loss = 30 * p[0]
+        loss.backward()
+        return loss
+
+    with measure(sgd) as measured:
+        assert sgd.step(closure) is not None
+        sgd.step(closure=closure)
+    assert [r.grad_norm for r in measured.readings] == [30.0, 30.0]
+
+
+class ClipsAfterClosure(torch.optim.SGD):
+    def step(self, closure=None):
+        loss = closure()
+        for group in self.param_groups:
+            nn.utils.clip_grad_norm_(group["params"], 1.0)
+        super().step()
+        return loss
+
+
 def test_a_step_that_failed_half_way_does_not_end_the_measuring():
     p = parameter(1.0)
     sgd = ClipsInPlace([p], lr=0.1)

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from accelerando.errors import HyperparameterError
-from accelerando.lens.decay import shrinkage
 from accelerando.lens.rise import rise_of
-from accelerando.lens.sums import inner
+from accelerando.lens.snapshot import Call, Snapshot
+from accelerando.lens.sums import inner, reduced
 from accelerando.lens.unwrap import unwrap
 
 __all__ = ["Measure", "Reading", "measure", "rise_of"]
@@ -83,7 +83,7 @@ class Measure:
         self.every = every
         self._readings: list[Reading] = []
         self._pending: tuple[int, float, torch.Tensor] | None = None
-        self._before: _Before | None = None
+        self._before: Snapshot | None = None
         self._open: FrameType | None = None
         self._calls = 0
         self._keep_gradients = True  # until a step shows that it leaves them alone
@@ -113,17 +113,18 @@ class Measure:
         self._fetch()
         return tuple(self._readings)
 
-    def _pre(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+    def _pre(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Call | None:
         caller = sys._getframe(1)
-        if self._open is not None and _runs_in(caller, self._open):
-            return  # a subclass that calls its parent's step: one step, though the hooks run twice
+        if self._open is not None and runs_in(caller, self._open):
+            return None  # a subclass that calls its parent's step: one step, though the hooks run twice
         self._open = caller
         self._calls += 1
         self._before = None
         if (self._calls - 1) % self.every:
-            return
+            return None
         with torch.no_grad():
-            self._before = _Before(optimizer, self._keep_gradients and not _has_closure(args, kwargs))
+            self._before = Snapshot(optimizer, self._keep_gradients)
+            return self._before.watch(args, kwargs)
 
     def _post(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if sys._getframe(1) is not self._open:
@@ -134,14 +135,15 @@ class Measure:
             return
         self._fetch()
         self._keep_gradients = before.altered() or (self._keep_gradients and bool(self._readings))
+        rate = _nominal(before)
         with torch.no_grad():
-            sums = before.sums()
+            sums = _totals(before)
         if sums is None:
             return
-        if before.rate == 0 and not bool(sums[0]):
+        if rate == 0 and not bool(sums[0]):
             self._calls -= 1
             return
-        self._pending = (self._calls, before.rate, sums)
+        self._pending = (self._calls, rate, sums)
 
     def _fetch(self) -> None:
         if self._pending is None:
@@ -156,41 +158,24 @@ class Measure:
         self._readings.append(Reading(step, rate, d / g, alignment, -gd / gg, g, d))
 
 
-class _Before:
-    """The weights, rates and shrinkage a step starts from."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer, keep_gradients: bool) -> None:
-        self.scaled = getattr(optimizer, "grad_scale", None) is not None
-        self.kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, int]] = []
-        rates: list[tuple[float, int]] = []
-        for group in optimizer.param_groups:
-            params = [p for p in group["params"] if p.requires_grad or p.grad is not None]
-            keep = 1 - shrinkage(optimizer, group)
-            copies = [_copy(p.detach(), keep) for p in params]
-            for p, copy in zip(params, copies, strict=True):
-                fresh = p.grad.clone() if keep_gradients and p.grad is not None and not self.scaled else None
-                self.kept.append((p, copy, fresh, -1 if p.grad is None else _version(p.grad)))
-            rates.append((float(group.get("lr") or 0.0), sum(p.numel() for p in params)))
-        self.rate = _mean(rates)
-
-    def altered(self) -> bool:
-        """Whether the step wrote into the gradients it was given, as some do that clip or decay in place."""
-        return any(p.grad is not None and _version(p.grad) != version != -1 for p, _, _, version in self.kept)
-
-    def sums(self) -> torch.Tensor | None:
-        """⟨g,g⟩, ⟨g,d⟩, ⟨d,d⟩ over every parameter with a gradient, on one device; None without any."""
-        total: torch.Tensor | None = None
-        for p, copy, fresh, _ in self.kept:
-            if p.grad is None or p.grad.is_sparse:
-                continue
-            g = p.grad if fresh is None else fresh
-            d = copy.neg_().add_(p.detach())
-            three = torch.stack([inner(g, g), inner(g, d), inner(d, d)]).double()
-            total = three if total is None else total + three.to(total.device, non_blocking=True)
-        return total
+def _totals(before: Snapshot) -> torch.Tensor | None:
+    """⟨g,g⟩, ⟨g,d⟩, ⟨d,d⟩ over every parameter with a gradient, on one device; None without any."""
+    rows, owners = [], []
+    for held, g, d in before.stepped():
+        rows.append(torch.stack([inner(g, g), inner(g, d), inner(d, d)]))
+        owners.append(held.p)
+    return reduced(rows, owners).sum(0) if rows else None
 
 
-def _mean(rates: Sequence[tuple[float, int]]) -> float:
+def _nominal(before: Snapshot) -> float:
+    """The rate the step found."""
+    sizes = [0] * len(before.groups)
+    for held in before.held:
+        sizes[held.group] += held.p.numel()
+    return mean_rate([(float(g.get("lr") or 0.0), n) for g, n in zip(before.groups, sizes, strict=True)])
+
+
+def mean_rate(rates: Sequence[tuple[float, int]]) -> float:
     """The mean rate, weighted by how many weights have it; exact where all have the same."""
     held = [(rate, size) for rate, size in rates if size]
     if len({rate for rate, _ in held}) <= 1:
@@ -198,23 +183,8 @@ def _mean(rates: Sequence[tuple[float, int]]) -> float:
     return sum(rate * size for rate, size in held) / sum(size for _, size in held)
 
 
-def _has_closure(args: Sequence[Any], kwargs: Any) -> bool:
-    return any(a is not None for a in args[1:2]) or kwargs.get("closure") is not None
-
-
-def _copy(p: torch.Tensor, keep: float) -> torch.Tensor:
-    """keep·p in at least float32, in memory of its own."""
-    wide = torch.promote_types(p.dtype, torch.float32)
-    copy = p.clone() if p.dtype == wide else p.to(wide)
-    return copy if keep == 1 else copy.mul_(keep)
-
-
-def _runs_in(inner: FrameType, outer: FrameType) -> bool:
+def runs_in(inner: FrameType, outer: FrameType) -> bool:
     frame: FrameType | None = inner
     while frame is not None and frame is not outer:
         frame = frame.f_back
     return frame is outer
-
-
-def _version(x: torch.Tensor) -> int:
-    return int(x._version)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +34,16 @@ class HasGain(Protocol):
         """‖g‖."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A rise: the step at which gain was half-way up, the factor, and the readings of the two windows."""
+
+    step: int
+    factor: float
+    early: tuple[HasGain, ...]
+    late: tuple[HasGain, ...]
+
+
 def rise_of(readings: Sequence[HasGain], least: float = 1.1) -> tuple[int, float] | None:
     """The largest rise of gain at unchanged gradient scale, as ``(step, factor)``; None if it never rose.
 
@@ -52,6 +63,12 @@ def rise_of(readings: Sequence[HasGain], least: float = 1.1) -> tuple[int, float
         the median over all pairs of windows that are as good as the best one within the noise.
         None also for fewer than six readings, which cannot tell a rise from noise.
     """
+    found = find_rise(readings, least)
+    return None if found is None else (found.step, found.factor)
+
+
+def find_rise(readings: Sequence[HasGain], least: float = 1.1) -> Found | None:
+    """What `rise_of` finds, with the readings of the earlier and the later window."""
     kept = [r for r in readings if r.gain > 0 and r.grad_norm > 0 and math.isfinite(r.gain * r.grad_norm)]
     if len(kept) < 6:
         return None
@@ -60,14 +77,17 @@ def rise_of(readings: Sequence[HasGain], least: float = 1.1) -> tuple[int, float
     lr = np.log([r.nominal if r.nominal > 0 else 1.0 for r in kept])
     width = max(3, min(7, len(kept) // 8))
     risen, error = _risen(gain, norm, lr, width)
-    threshold = max(math.log(least), CERTAINTY * error)
     best = float(risen.max())
-    if not best >= threshold:
+    if not best >= max(math.log(least), CERTAINTY * error):
         return None
     near = np.argwhere(risen >= best - max(error, 1e-9))
     early, late = (int(i) for i in min(near.tolist(), key=lambda pair: (pair[1] - pair[0], pair[1])))
-    step = kept[_crossing(gain, early, late, width)].step
-    return step, math.exp(float(np.median(risen[near[:, 0], near[:, 1]])))
+    return Found(
+        kept[_crossing(gain, early, late, width)].step,
+        math.exp(float(np.median(risen[near[:, 0], near[:, 1]]))),
+        tuple(kept[early : early + width]),
+        tuple(kept[late : late + width]),
+    )
 
 
 def _risen(gain: Array, norm: Array, lr: Array, width: int) -> tuple[Array, float]:

@@ -37,3 +37,20 @@ def _holds(wrapper: Any, name: str) -> bool:
     return isinstance(getattr(wrapper, name, None), torch.optim.Optimizer) or hasattr(
         getattr(wrapper, name, None), "param_groups"
     )
+
+
+def unwrap_all(optimizer: Any) -> list[torch.optim.Optimizer]:
+    """The optimizers in a wrapper, a container (``.optimizers``) or a sequence of these, each once.
+
+    Raises:
+        UnsupportedTensorError: one of them holds none, or there is none at all.
+    """
+    many = optimizer if isinstance(optimizer, list | tuple) else getattr(optimizer, "optimizers", None)
+    if isinstance(many, list | tuple):
+        found = [one for part in many for one in unwrap_all(part)]
+    else:
+        found = [unwrap(optimizer)]
+    unique = list({id(one): one for one in found}.values())
+    if not unique:
+        raise UnsupportedTensorError("lens: there is no optimizer to look at: the sequence is empty")
+    return unique
