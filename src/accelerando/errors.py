@@ -6,7 +6,8 @@ AccelerandoError
 ├── UnsupportedTensorError (TypeError)    a parameter or gradient no rule can step
 ├── StateError (RuntimeError)             a state dict that does not fit
 ├── RecordingError (RuntimeError)         a lens recording that cannot be read or written
-└── BackendUnavailable (RuntimeError)     a backend was demanded and cannot run
+├── BackendUnavailable (RuntimeError)     a backend was demanded and cannot run
+└── TaskError (ValueError)                a comparison's task is unusable: its fields, its data or its source
 
 Every message names the owner, the field, the constraint, the value and the place, then the way out.
 """
@@ -38,3 +39,7 @@ class RecordingError(AccelerandoError, RuntimeError):
 
 class BackendUnavailable(AccelerandoError, RuntimeError):
     """A backend was demanded by name and cannot run here."""
+
+
+class TaskError(AccelerandoError, ValueError):
+    """A comparison's task is unusable: its fields, its frozen data or its source."""

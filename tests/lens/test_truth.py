@@ -60,7 +60,7 @@ def test_sgd_decay_through_the_gradient():
         {"schedule": math.log(0.1), "decay": math.log(2.5 / 2)}, abs=1e-6
     )
     assert row["decay"] == pytest.approx(0.05)
-    assert row["decay_share"] == pytest.approx(0.15 / (0.15 + 0.25))
+    assert row["decay_share"] == pytest.approx(0.15 / (0.15 + 0.2))
 
 
 @pytest.mark.parametrize("t", [1, 2, 10])

@@ -73,7 +73,8 @@ def _groups(recordings: list[Recording], names: list[str]) -> Table:
     """A line for each recording, optimizer and group: first and last, and the curve between."""
     table = Table(box=None, header_style="bold")
     for title in ("recording", "group", "steps", "lr", "gain", "effective", "alignment", "gain over time"):
-        table.add_column(title, justify="left" if title in ("recording", "gain over time") else "right")
+        left = title in ("recording", "gain over time")
+        table.add_column(title, justify="left" if left else "right", no_wrap=title == "gain over time")
     for recording, name in zip(recordings, names, strict=True):
         series: dict[tuple[int, int], list[Row]] = {}
         for row in recording.rows("group"):
@@ -93,7 +94,8 @@ def _tensors(recording: Recording, most: int) -> Table:
     table = Table(box=None, header_style="bold")
     titles = ("tensor", "size", "relative update", "gain", "effective", "agreement", "gain over time")
     for title in titles:
-        table.add_column(title, justify="left" if title in ("tensor", "gain over time") else "right")
+        left = title in ("tensor", "gain over time")
+        table.add_column(title, justify="left" if left else "right", no_wrap=title == "gain over time")
     series: dict[str, list[Row]] = {}
     for row in recording.rows("tensor"):
         if row["gain"] is not None:
@@ -110,7 +112,7 @@ def _tensors(recording: Recording, most: int) -> Table:
     return table
 
 
-def spark(values: list[float], width: int = 32) -> str:
+def spark(values: list[float], width: int = 16) -> str:
     """A curve in one line of text, its height logarithmic, blank where it is not positive."""
     from math import log
 

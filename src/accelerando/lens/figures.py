@@ -22,10 +22,7 @@ STYLE = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
     "svg.fonttype": "none",
-    "figure.constrained_layout.use": True,
 }
 COLOURS = {
     "schedule": "#0072B2",
@@ -94,7 +91,7 @@ def rates(recordings: Sequence[Recording], names: Sequence[str]) -> "Figure":
                 axis.plot(x, y, color=LINES[k % len(LINES)], lw=1.2, label=_plain(label))
             k += 1
     for axis, title in zip(axes, titles, strict=True):
-        axis.set_title(title)
+        _title(axis, title)
         _log(axis)
     axes[-1].set_xlabel("step")
     if k > 1:
@@ -126,7 +123,7 @@ def heat(recording: Recording, optimizer: int, title: str) -> "Figure":
     axis.set_yticks(np.arange(len(names)) + 0.5, [_plain(_short(n)) for n in names], fontsize=7)
     axis.invert_yaxis()
     axis.set_xlabel("step")
-    axis.set_title(_plain(f"{title}effective rate of each tensor (grey: not positive)"))
+    _title(axis, f"{title}effective rate of each tensor (grey: not positive)")
     bar = figure.colorbar(mesh, ax=axis, pad=0.01)
     bar.set_label("log₁₀ effective rate")
     return figure
@@ -159,8 +156,8 @@ def causes(recording: Recording, optimizer: int, group: int, title: str) -> "Fig
     axis.axhline(0, color="black", lw=0.5)
     axis.set_xlabel("step")
     axis.set_ylabel("doublings since the first sample")
-    axis.set_title(_plain(f"{title}why gain changed, group {group}"))
-    axis.legend(frameon=False, fontsize=7, ncols=2, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    _title(axis, f"{title}why gain changed, group {group}")
+    axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
@@ -181,7 +178,7 @@ def differing(recording: Recording, optimizer: int, title: str, most: int = 10) 
         axis.plot(*_positive(series[name], "gain"), color=LINES[k], lw=1.1, label=_plain(label))
     _log(axis)
     axis.set_xlabel("step")
-    axis.set_title(_plain(f"{title}gain of the tensors that differ most (× the median tensor's)"))
+    _title(axis, f"{title}gain of the tensors that differ most (× the median tensor's)")
     axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -229,6 +226,10 @@ def _mark(axis: "Axes", recording: Recording, optimizer: int, group: int) -> Non
 
 def _positive(rows: Sequence[Row], field: str) -> tuple[list[int], list[float]]:
     return [r["step"] for r in rows], [r[field] if (r[field] or 0) > 0 else math.nan for r in rows]
+
+
+def _title(axis: "Axes", text: str) -> None:
+    axis.set_title(_plain(text), loc="left", fontsize=10)
 
 
 def _log(axis: "Axes") -> None:

@@ -23,8 +23,10 @@ FIELDS = ("step", "scope", "optimizer", "group", "tensor", "size", *NUMBERS, *CA
 def rows_of(step: Step) -> list[Row]:
     """The optimizer's row, its groups' and its tensors'."""
     rows = [_row(step, step.tensors, "optimizer", None, None)]
-    for index in sorted({t.group for t in step.tensors}):
-        rows.append(_row(step, [t for t in step.tensors if t.group == index], "group", index, None))
+    rows += [
+        _row(step, [t for t in step.tensors if t.group == index], "group", index, None)
+        for index in sorted({t.group for t in step.tensors})
+    ]
     rows += [_row(step, [t], "tensor", t.group, t.name) for t in step.tensors]
     return rows
 
@@ -61,8 +63,9 @@ def _row(step: Step, tensors: Sequence[Tensor], scope: str, group: int | None, n
         "relative_update": _root(_over(total["dd"], total["pp"])),
         "agreement": _over(total["agree"], total["judged"]),
     }
-    row |= _gain(total["gg"], total["gd"], total["dd"]) | _decay(tensors, chains, total)
     shares = attribute(chains)
+    row |= _gain(total["gg"], total["gd"], total["dd"])
+    row |= _decay(tensors, chains, total, 0.0 if shares is None else shares["decay"])
     if shares is not None:
         row |= dict(zip(CAUSE_FIELDS, (shares[cause] for cause in CAUSES), strict=True))
         trusted = any("trust ratio" in chain.factors() for chain in chains)
@@ -82,19 +85,23 @@ def _gain(gg: float, gd: float, dd: float) -> Row:
     }
 
 
-def _decay(tensors: Sequence[Tensor], chains: Sequence[Chain], total: dict[str, float]) -> Row:
-    """How far decay moved the weights, against their own length, and against the step with decay.
+def _decay(
+    tensors: Sequence[Tensor], chains: Sequence[Chain], total: dict[str, float], within: float
+) -> Row:
+    """How far decay moved the weights: against their own length, and its share beside the gradient's step.
 
-    Decoupled: exact. Through the gradient: λp scaled as the gradient is in this step, the move it makes once the
-    first moment has seen it as often as the weights have been there.
+    Decoupled decay is exact, and is not in the displacement. Decay through the gradient is λp scaled as the
+    gradient is in this step, the move it makes once the first moment has seen it for long; the gradient's own
+    step is then the displacement without what decay added to its length, e to the ``within``.
     """
     moved = 0.0
     for t, chain in zip(tensors, chains, strict=True):
-        scale = math.prod(f for cause, f in chain.factors().items() if cause != "rectification")
+        scale = math.prod(chain.factors().values())
         moved += (1 - t.keep) ** 2 * t.sums["pp"] + t.sums["decay"] * scale * scale
     norm, step = _root(moved), _root(total["dd"])
     if norm is None or step is None:
         return {}
+    step *= math.exp(-within)
     return {"decay": _over(norm, _root(total["pp"]) or 0.0), "decay_share": _over(norm, norm + step)}
 
 

@@ -1,0 +1,1 @@
+"""Strategies × learning rates × seeds on a task, crash-safe, with honest statistics and a report."""
