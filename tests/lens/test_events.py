@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+from accelerando.compare import tasks
 from accelerando.lens import Lens
 
 
@@ -100,7 +101,9 @@ class Distance(torch.optim.Optimizer):
                 p.data.sub_(group["lr"] * group["d"] * p.grad)
 
 
-@pytest.mark.parametrize(("dtype", "why"), [(torch.bfloat16, "rounds away"), (torch.float64, "do not correlate")])
+@pytest.mark.parametrize(
+    ("dtype", "why"), [(torch.bfloat16, "rounds away"), (torch.float64, "do not correlate")]
+)
 def test_lr104_d_does_not_start(dtype, why):
     lens = run(Distance([weights(1.0, 2.0, dtype=dtype)], 1e-6), 60, noisy)
     (event,) = found(lens, "LR104")
@@ -138,11 +141,11 @@ class Uncorrected(torch.optim.Optimizer):
 
 def test_lr106_first_step_peak():
     p = weights(*[0.0] * 20)
-    lens = run(Uncorrected([p], {"lr": 1e-3}), 80, noisy)
+    lens = run(Uncorrected([p], {"lr": 1e-3}), 120, noisy)
     (event,) = found(lens, "LR106")
     assert event.factor > 5 and event.tensor is None
     for ordinary in (torch.optim.Adam, torch.optim.NAdam, torch.optim.RAdam, torch.optim.Adamax):
-        assert not found(run(ordinary([weights(*[0.0] * 20)], lr=1e-3), 60, noisy), "LR106")
+        assert not found(run(ordinary([weights(*[0.0] * 20)], lr=1e-3), 120, noisy), "LR106")
 
 
 @pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.SGD])
@@ -179,3 +182,24 @@ def test_lr109_gradient_not_finite():
 
     (event,) = found(run(sgd, 6, gradient), "LR109")
     assert (event.step, event.cause) == (3, "1 of 2 elements")
+
+
+STEPS = {"text": 60}
+
+
+@pytest.mark.parametrize("task", tasks.names())
+@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.SGD])
+def test_silent_on_a_healthy_run_of_every_bundled_task(task, make):
+    task = tasks.load(task)
+    torch.manual_seed(0)
+    model = task.model()
+    rate = {torch.optim.AdamW: 1e-3, torch.optim.SGD: 1e-2}[make]
+    optimizer = make(model.parameters(), lr=rate)
+    steps = STEPS.get(task.name, 200)
+    with Lens(optimizer, model=model, every=2) as lens:
+        for _, batch in zip(range(steps), task.batches(0), strict=False):
+            optimizer.zero_grad()
+            task.loss(model, batch).backward()
+            optimizer.step()
+    assert len(lens.table("optimizer")) == steps // 2
+    assert not lens.events()

@@ -56,9 +56,7 @@ def test_sgd_with_momentum():
 def test_sgd_decay_through_the_gradient():
     p = weights(3.0, 0.0)
     (row,) = record(torch.optim.SGD([p], lr=0.1, weight_decay=0.5), p, [[0.0, 2.0]])
-    assert shares(row) == pytest.approx(
-        {"schedule": math.log(0.1), "decay": math.log(2.5 / 2)}, abs=1e-6
-    )
+    assert shares(row) == pytest.approx({"schedule": math.log(0.1), "decay": math.log(2.5 / 2)}, abs=1e-6)
     assert row["decay"] == pytest.approx(0.05)
     assert row["decay_share"] == pytest.approx(0.15 / (0.15 + 0.2))
 

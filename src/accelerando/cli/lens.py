@@ -20,9 +20,13 @@ BARS = "▁▂▃▄▅▆▇█"
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--html", type=click.Path(path_type=Path), help="Write a self-contained page here.")
 @click.option("--png", type=click.Path(path_type=Path), help="Write the figures into this folder.")
-@click.option("--tensors", default=12, show_default=True, help="How many tensors to list, longest relative step first.")
+@click.option(
+    "--tensors", default=12, show_default=True, help="How many tensors to list, longest relative step first."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print rises and events as JSON instead.")
-def command(files: tuple[Path, ...], html: Path | None, png: Path | None, tensors: int, as_json: bool) -> None:
+def command(
+    files: tuple[Path, ...], html: Path | None, png: Path | None, tensors: int, as_json: bool
+) -> None:
     """Print what was recorded in each FILE; several are compared."""
     try:
         recordings = [read(file) for file in files]
@@ -102,7 +106,7 @@ def _tensors(recording: Recording, most: int) -> Table:
             series.setdefault(row["tensor"], []).append(row)
 
     def middle(rows: list[Row], field: str) -> float:
-        return median([r[field] for r in rows if r[field] is not None] or [0.0])
+        return float(median([r[field] for r in rows if r[field] is not None] or [0.0]))
 
     order = sorted(series, key=lambda name: -middle(series[name], "relative_update"))
     for name in order[:most]:

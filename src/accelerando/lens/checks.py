@@ -1,4 +1,4 @@
-"""What the lens looks for while it records; each check says a thing once for an optimizer, group or tensor."""
+"""What the lens looks for while it records; each check says a thing once."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -41,7 +41,8 @@ class Event:
     def __str__(self) -> str:
         where = self.tensor or (f"group {self.group}" if self.group is not None else "all groups")
         much = "" if self.factor is None else f" ({self.factor:.3g}×)"
-        return f"{self.code} step {self.step}, {where}: {CODES[self.code].title}{much}; {self.cause}. {self.advice}"
+        title = CODES[self.code].title if self.code in CODES else "unknown to this release"
+        return f"{self.code} step {self.step}, {where}: {title}{much}; {self.cause}. {self.advice}"
 
     def as_dict(self) -> dict[str, Any]:
         """As a flat dictionary."""
@@ -192,7 +193,7 @@ class DistanceStuck:
         self.lost: dict[int, bool] = {}
 
     def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
-        """d at d0 after 50 steps."""
+        """The first d, d0, still there after 50 steps."""
         for index, group in enumerate(step.groups):
             d, d0 = group.get("d"), group.get("d0")
             if d is None or d0 is None:
@@ -239,21 +240,21 @@ class Unmoved:
 class FirstPeak:
     """LR106."""
 
-    LATER, SETTLED = 5, 50
+    LATER, SETTLED = 5, 100
     KNOWN, METHOD = 3.0, 5.0  # averaging noise alone shortens a step up to 4.4 times at beta1 = 0.9
 
     def __init__(self) -> None:
         self.seen: list[tuple[int, float, float, float]] = []
 
     def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
-        """The first step's length, beyond rate and gradients, against five samples from step 50 on."""
+        """The first step's length, beyond rate and gradients, against five samples from step 100 on."""
         row = rows[0]
         if step.step != 1 and (not self.seen or step.step < self.SETTLED or len(self.seen) > self.LATER):
             return
         if point_of(row) is None:
             return
         share = dict(zip(CAUSES, (row[field] for field in CAUSE_FIELDS), strict=True))
-        known = sum(share[c] for c in ("bias correction", "trust ratio", "rectification", "distance"))
+        known = sum(share[c] for c in ("bias correction", "trust ratio", "distance"))
         self.seen.append((step.step, known, share["method"], math.log(row["grad_norm"])))
         if len(self.seen) <= self.LATER:
             return

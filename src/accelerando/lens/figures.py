@@ -1,4 +1,4 @@
-"""Figures of a recording, by matplotlib: effective rate by layer, causes with events, the layers that differ."""
+"""Figures of a recording, by matplotlib: rate by layer, causes with events, the layers that differ."""
 
 import io
 import math
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_ROWS = 200
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -36,11 +36,22 @@ COLOURS = {
     "decay": "#999999",
     "method": "#CCCCCC",
 }
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#8C564B", "#7F7F00", "#6A3D9A")
+LINES = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#8C564B",
+    "#7F7F00",
+    "#6A3D9A",
+)
 
 
 def figures(recordings: Sequence[Recording], names: Sequence[str]) -> dict[str, "Figure"]:
-    """All figures of one recording, or those that compare several; by a short name, those without data left out.
+    """All figures of one recording, or those that compare several; by a short name.
 
     Args:
         recordings: one or more.

@@ -6,7 +6,7 @@ import torch
 
 
 class Names:
-    """The names a model gives its parameters; where there is none, the group's, or a parameter's place in it."""
+    """The names a model gives its parameters; else the group's, or a parameter's place in it."""
 
     def __init__(self, model: torch.nn.Module | None) -> None:
         self._known: dict[int, tuple[weakref.ref[torch.Tensor], str]] = {}

@@ -1,7 +1,7 @@
 """How known methods turn a gradient into a step, read from their state after it.
 
-A recipe names the intermediate vectors of a method, in order, each with the cause that led to it, and the scalars
-it multiplied the last one with. Whatever a recipe does not know is left to the remainder: it never guesses.
+A recipe names the intermediate vectors of a method, in order, each with the cause that led to it, and the
+scalars it multiplied the last one with. What it does not know is left to the remainder: it never guesses.
 """
 
 import math
@@ -25,7 +25,7 @@ CAUSES = (
     "decay",
     "method",
 )
-"""What can raise or lower log(gain). "schedule" is log of the nominal rate, whoever set it; "method" the remainder."""
+"""What can raise or lower log(gain). "schedule" is the nominal rate's, "method" the remainder."""
 
 
 @dataclass(frozen=True)
@@ -210,7 +210,7 @@ def _rates(s: Stepped, second: torch.Tensor, bias2: float, scale: float) -> torc
 
 
 def _first_scale(s: Stepped) -> float:
-    """What the first moment was multiplied with besides 1 − β1: Prodigy's carries d, D-Adaptation's its rate."""
+    """What the first moment was multiplied with besides 1 − β1: Prodigy's has d, D-Adaptation's its rate."""
     if s.name == "Prodigy":
         return float(s.get("d", 1.0))
     if s.name == "DAdaptAdam":

@@ -60,16 +60,16 @@ class Lens:
     >>> lens.rose()
     []
 
-    Nothing is patched: weights are noted before a sampled step and compared after it. Leaving the block, also by
-    an exception, takes the hooks off; so does `close`. The recording stays.
+    Nothing is patched: weights are noted before a sampled step and compared after it. Leaving the block, also
+    by an exception, takes the hooks off; so does `close`. The recording stays.
 
     Args:
-        optimizer: an optimizer, a wrapper around one (``.optimizer``, ``.optim``, ``._optimizer``), a container of
-            some (``.optimizers``), or several of these.
+        optimizer: an optimizer, a wrapper around one (``.optimizer``, ``.optim``, ``._optimizer``), a
+            container of some (``.optimizers``), or several of these.
         model: gives the parameters their names; without it, the groups' ``param_names`` or positions do.
         every: sample the first step and each ``every``-th after it, at least 1.
-        to: a file to record in. An existing recording is gone on with: from the step that the optimizer's state
-            says it has reached, or, if it does not say, from the last one recorded.
+        to: a file to record in. An existing recording is gone on with: from the step that the optimizer's
+            state says it has reached, or, if it does not say, from the last one recorded.
         sinks: trackers to log to as well, see `accelerando.lens.sinks.sink_of`.
         limit: how many rows to keep; beyond it, samples are thinned by half. Events are never dropped.
         start: how many steps the optimizers have made, if their state does not say and no file does.
@@ -132,7 +132,7 @@ class Lens:
         return self._store.recording
 
     def table(self, scope: str | None = None) -> list[Row]:
-        """One flat row for each sampled step and optimizer, group and tensor: `pandas.DataFrame(lens.table())`.
+        """One flat row for each step and optimizer, group and tensor: ``pandas.DataFrame(lens.table())``.
 
         Args:
             scope: only ``"optimizer"``, ``"group"`` or ``"tensor"`` rows.

@@ -17,7 +17,8 @@ STYLE = """
 .acc-lens h2{font-size:1.15rem;margin:1.6rem 0 .4rem}
 .acc-lens table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
 .acc-lens .wide{overflow-x:auto}
-.acc-lens th,.acc-lens td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #ddd;white-space:nowrap}
+.acc-lens th,.acc-lens td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #ddd}
+.acc-lens th,.acc-lens td{white-space:nowrap}
 .acc-lens th:first-child,.acc-lens td:first-child{text-align:left}
 .acc-lens svg{max-width:100%;height:auto;display:block;margin:.6rem 0}
 .acc-lens .said{border-left:3px solid #a00000;padding:.1rem .7rem;margin:.5rem 0}
@@ -26,9 +27,9 @@ STYLE = """
 """
 
 HELP = (
-    "Gain is displacement per gradient, ‖d‖/‖g‖, decoupled decay taken out. Alignment is −cos(g, d). Their product "
-    "is the effective rate, the SGD rate that best explains the step; it may be negative. A rise is an increase of "
-    "gain that neither noise nor a falling gradient norm accounts for."
+    "Gain is displacement per gradient, ‖d‖/‖g‖, decoupled decay taken out. Alignment is −cos(g, d). "
+    "Their product is the effective rate, the SGD rate that best explains the step; it may be negative. A"
+    " rise is an increase of gain that neither noise nor a falling gradient norm accounts for."
 )
 
 
@@ -65,7 +66,8 @@ def _verdict(recording: Recording, name: str) -> str:
     for r in rises_of(recording):
         by_schedule = f", of which the schedule {r.nominal:.3g}×" if abs(r.nominal - 1) > 0.01 else ""
         lines.append(
-            f"<p>Group {r.group} of optimizer {r.optimizer}: yes, {r.factor:.3g}× around step {r.step}{by_schedule}; "
+            f"<p>Group {r.group} of optimizer {r.optimizer}: yes, {r.factor:.3g}× around step {r.step}"
+            f"{by_schedule}; "
             f"what grew most: <b>{escape(r.cause)}</b>.</p>"
         )
     found = events_of(recording)
@@ -87,8 +89,8 @@ def _figures(recordings: Sequence[Recording], names: Sequence[str]) -> str:
     if not all(r.samples for r in recordings):
         return ""
     drawn = figures(recordings, names)
-    parts = [f"<figure>{svg(f, key)}</figure>" for key, f in drawn.items()]
-    return "<h2>Over time</h2>" + "".join(parts).replace("<figure>", "").replace("</figure>", "")
+    parts = [svg(f, key) for key, f in drawn.items()]
+    return "<h2>Over time</h2>" + "".join(parts)
 
 
 def _tensors(recording: Recording, name: str) -> str:

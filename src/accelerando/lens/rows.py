@@ -85,9 +85,7 @@ def _gain(gg: float, gd: float, dd: float) -> Row:
     }
 
 
-def _decay(
-    tensors: Sequence[Tensor], chains: Sequence[Chain], total: dict[str, float], within: float
-) -> Row:
+def _decay(tensors: Sequence[Tensor], chains: Sequence[Chain], total: dict[str, float], within: float) -> Row:
     """How far decay moved the weights: against their own length, and its share beside the gradient's step.
 
     Decoupled decay is exact, and is not in the displacement. Decay through the gradient is λp scaled as the

@@ -11,8 +11,8 @@ def risen_past_a_cosine(rates: Sequence[tuple[int, float]]) -> int | None:
         rates: (step, rate), in order.
 
     Returns:
-        None unless the rate fell by half or more, has come up by a fiftieth of the fall, and was never farther
-        than 3 % of the fall from the cosine, down and up (a straight line is).
+        None unless the rate fell by half or more, has come up by a fiftieth of the fall, and was never
+        farther than 3 % of the fall from the cosine, down and up (a straight line is).
     """
     values = [rate for _, rate in rates]
     low = min(range(len(values)), key=lambda i: (values[i], -i))

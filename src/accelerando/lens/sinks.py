@@ -12,8 +12,9 @@ Log = Callable[[Mapping[str, float], int], object]
 def sink_of(tracker: Any) -> Log:
     """How to log numbers at a step to a tracker.
 
-    In this order: ``.add_scalar(tag, value, step)`` (TensorBoard), ``.log_metrics(dict, step=)`` (MLflow, Lightning
-    loggers, Comet), ``.log(dict, step=)`` (W&B, trackio, Accelerate, SwanLab), or a callable ``(dict, step)``.
+    In this order: ``.add_scalar(tag, value, step)`` (TensorBoard), ``.log_metrics(dict, step=)`` (MLflow,
+    Lightning loggers, Comet), ``.log(dict, step=)`` (W&B, trackio, Accelerate, SwanLab), or a callable
+    ``(dict, step)``.
 
     Raises:
         HyperparameterError: it has none of these.
@@ -32,12 +33,13 @@ def sink_of(tracker: Any) -> Log:
     if callable(tracker):
         return lambda numbers, step: tracker(dict(numbers), step)
     raise HyperparameterError(
-        f"Lens: a sink must have .add_scalar, .log_metrics or .log, or be callable, got {type(tracker).__name__}"
+        f"Lens: a sink must have .add_scalar, .log_metrics or .log, or be callable, "
+        f"got {type(tracker).__name__}"
     )
 
 
 def numbers_of(rows: Sequence[Row]) -> dict[str, float]:
-    """The optimizer's and its groups' rows as ``lens/<optimizer>/<group>/<number>``; the tensors' gain and rate.
+    """The optimizer's and its groups' rows as ``lens/<optimizer>/<group>/<number>``; tensors' in short.
 
     A tensor has ``lens/<optimizer>/<group>/<name>/effective``, ``…/gain`` and ``…/relative_update`` only.
     """

@@ -59,7 +59,7 @@ class Snapshot:
             ]
 
     def watch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-        """Note the gradients now, or whenever the closure has made them; what the step is to be called with."""
+        """Note the gradients now or whenever the closure makes them; what the step is to be called with."""
         closure = args[1] if len(args) > 1 else kwargs.get("closure")
         if closure is None:
             self._note()

@@ -6,7 +6,7 @@ The file is JSON lines, one object a line, its ``kind`` saying what it is:
 - ``row``: one tensor, group or optimizer at one step, flat: what pandas and DuckDB read without us.
 - ``sample``: closes the rows before it. Rows that no ``sample`` closes were cut off and do not count.
 - ``event``: a finding, with its code.
-- ``resume``: recording went on here from ``step``; what this optimizer's lines above say of later steps is void.
+- ``resume``: recording went on here from ``step``; what is above of this optimizer's later steps is void.
 """
 
 import json
@@ -241,5 +241,6 @@ def _check_header(path: Path, entry: Any) -> None:
         raise RecordingError(f"lens: {path} is no lens recording; its first line does not say so")
     if entry.get("version") != VERSION:
         raise RecordingError(
-            f"lens: {path} is of format version {entry.get('version')}, this release reads {VERSION}; upgrade it"
+            f"lens: {path} is of format version {entry.get('version')}, this release reads {VERSION}; "
+            f"upgrade it"
         )

@@ -96,8 +96,8 @@ class _Pending:
 class Watch:
     """Step hooks on one optimizer; hands each sampled `Step` to ``deliver``, one step late.
 
-    The next step's gradient judges the direction of the sampled one (agreement). On a GPU a step is handed over
-    when the next is sampled, so that nothing waits for the device.
+    The next step's gradient judges the direction of the sampled one (agreement). On a GPU a step is handed
+    over when the next is sampled, so that nothing waits for the device.
     """
 
     def __init__(
