@@ -5,6 +5,7 @@ AccelerandoError
 ├── RuleError (TypeError)                 a method's functions leave the rule grammar
 ├── UnsupportedTensorError (TypeError)    a parameter or gradient no rule can step
 ├── StateError (RuntimeError)             a state dict that does not fit
+├── RecordingError (RuntimeError)         a lens recording that cannot be read or written
 ├── BackendUnavailable (RuntimeError)     a backend was demanded and cannot run
 ├── SpecError (ValueError)                a comparison that cannot be meant: a strategy, a grid, a seed count
 ├── TaskError (ValueError)                a comparison's task is unusable: its fields, its data or its source
@@ -32,6 +33,10 @@ class UnsupportedTensorError(AccelerandoError, TypeError):
 
 class StateError(AccelerandoError, RuntimeError):
     """A state dict that does not fit the optimizer."""
+
+
+class RecordingError(AccelerandoError, RuntimeError):
+    """A lens recording that cannot be read or written."""
 
 
 class BackendUnavailable(AccelerandoError, RuntimeError):

@@ -5,7 +5,10 @@ from importlib.metadata import version
 
 import click
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "explain": "explain",
+    "lens": "lens",
+}
 """Sub-command → the module of `accelerando.cli` whose ``command`` it is."""
 
 
