@@ -1,7 +1,7 @@
 """What runs trials: the protocol that every executor meets, in data alone.
 
-A `Job` and a `Result` hold nothing but JSON's words, so an executor may be another process, another machine or
-another library's scheduler. It writes no records: only the driver does.
+A `Job` and a `Result` hold nothing but JSON's words, so an executor may be another process, another machine
+or another library's scheduler. It writes no records: only the driver does.
 """
 
 from dataclasses import dataclass
@@ -32,12 +32,14 @@ class Result:
         outcome: `Outcome.to_json`; None if whatever ran it died.
         reason: Of what it died.
         blame: Whether the death is the trial's own doing (it ended its process) and not worth another try.
+        stop: Why no trial of this task can be run; empty if there is no such reason.
     """
 
     id: str
     outcome: dict[str, Any] | None
     reason: str = ""
     blame: bool = False
+    stop: str = ""
 
 
 class Executor(Protocol):

@@ -1,7 +1,7 @@
 """The index of a store: SQLite, rebuilt from the journals whenever it is missing or broken.
 
-It holds what the journals cannot: which driver owns the folder (a lease), which trials are running and how often
-each has lost its worker. Everything else in it is a copy.
+It holds what the journals cannot: which driver owns the folder (a lease), which trials are running and how
+often each has lost its worker. Everything else in it is a copy.
 """
 
 import os
@@ -71,7 +71,7 @@ class Index:
         ).rowcount
         if not kept:
             raise StoreError(
-                "another process has taken over this folder while this one was stopped; leave it to it"
+                "another process took this folder over while this one was stopped; leave it to it"
             )
 
     def known(self) -> dict[str, str]:
@@ -86,6 +86,14 @@ class Index:
             "ON CONFLICT (id) DO UPDATE SET status = excluded.status, final = excluded.final",
             row,
         )
+
+    def stale(self, task: str, task_hash: str) -> int:
+        """How many finished trials are recorded of a task of that name with another hash."""
+        row = self._database.execute(
+            "SELECT count(*) FROM trial WHERE task = ? AND task_hash != ? AND status NOT IN ('running', 'set aside')",
+            (task, task_hash),
+        ).fetchone()
+        return int(row[0])
 
     def lost(self, trial: str) -> int:
         """Count one more lost worker for a trial; returns how many it has lost."""
@@ -104,8 +112,8 @@ class Index:
             held = self._database.execute("SELECT host, pid, born, until FROM lease").fetchone()
             if held is not None and _alive(*held):
                 raise StoreError(
-                    f"{folder} is in use by process {held[1]} on {held[0]}; wait for it, stop it, or choose another "
-                    f"folder with --out"
+                    f"{folder} is in use by process {held[1]} on {held[0]}; wait for it, stop it, or choose "
+                    f"another folder with --out"
                 )
             self._renewed = time.time()
             self._database.execute(

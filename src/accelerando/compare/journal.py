@@ -6,8 +6,8 @@ Format ``accelerando.trial/1``. Every line is a JSON object with a ``kind``:
 - ``eval`` (step, metrics), ``loss`` (step, loss), ``rate`` (step, nominal, gain, alignment, effective).
 - ``end``: status, final, rise, seconds, message, place, traceback; the attempt is complete.
 
-A file whose last attempt has no ``end``, or a torn last line, is a trial that has yet to be run: the next attempt is
-appended after it. Readers take the first complete attempt and ignore lines that are not whole.
+A file whose last attempt has no ``end``, or a torn last line, is a trial that has yet to be run: the next
+attempt is appended after it. Readers take the first complete attempt and ignore lines that are not whole.
 """
 
 import json

@@ -100,7 +100,7 @@ class Local:
         worker.read = bytearray(rest)
         if lines:
             worker.job = None
-        return [Result(words["id"], words["outcome"]) for words in map(json.loads, lines)]
+        return [Result(words["id"], words["outcome"], stop=words["stop"]) for words in map(json.loads, lines)]
 
     def _buried(self, number: int) -> list[Result]:
         """Take a dead worker out, put a new one in, and say what was lost."""

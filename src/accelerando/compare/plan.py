@@ -1,8 +1,8 @@
 """Which trials an experiment needs next: a pure function of what is known.
 
-For each strategy: every rate of the grid on every tuning seed; while the best rate is the grid's lowest or highest,
-one more rate beyond it (at most `EXTENSIONS`); then the chosen rate on every fresh seed. Strategies do not wait for
-each other.
+For each strategy: every rate of the grid on every tuning seed; while the best rate is the grid's lowest or
+highest, one more rate beyond it (at most `EXTENSIONS`); then the chosen rate on every fresh seed. Strategies do
+not wait for each other.
 """
 
 import math

@@ -113,7 +113,7 @@ def _made(module: ModuleType, file: Path, function: str) -> "Task":
     if not isinstance(found, Task):
         raise TaskError(
             f"{file.name}:{function} must return a Task, got {type(found).__name__}; "
-            f"from accelerando.compare import Task; return Task(name=…, model=…, batches=…, loss=…, evaluate=…, steps=…)"
+            f"return accelerando.compare.Task(name=…, model=…, batches=…, loss=…, evaluate=…, steps=…)"
         )
     return found
 

@@ -18,7 +18,7 @@ from typing import Self
 
 from accelerando.compare import journal
 from accelerando.compare.index import Index
-from accelerando.compare.records import Experiment, Outcome, Trial, canonical, plain
+from accelerando.compare.records import Experiment, Outcome, Trial, plain
 from accelerando.errors import StoreError
 
 FORMAT = "accelerando.experiment/1"
@@ -72,6 +72,10 @@ class Store:
             self._index.put(_row(outcome.trial, outcome.status, outcome.final.get("loss")))
         except (OSError, sqlite3.OperationalError) as error:
             raise _explained(error, self.folder) from error
+
+    def stale(self, task: str, task_hash: str) -> int:
+        """How many finished trials are recorded of a task of that name with another hash."""
+        return self._index.stale(task, task_hash)
 
     def forget(self, trials: Iterable[Trial]) -> None:
         """Set the records of these trials aside, so that they are run again: ``ID.jsonl.old``."""

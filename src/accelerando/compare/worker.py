@@ -1,8 +1,8 @@
-"""The worker: reads jobs from standard input, one JSON object a line, writes results to standard output likewise.
+"""The worker: reads jobs from standard input, one JSON object a line, and answers on standard output.
 
-It is spawned, never forked, and nothing in it is pickled: a job names its task. It ends as soon as standard input
-closes, in the middle of a trial if need be, so a driver that was killed leaves nothing running. What the user's code
-prints goes to the log.
+It is spawned, never forked, and nothing in it is pickled: a job names its task. It ends as soon as standard
+input closes, in the middle of a trial if need be, so a driver that was killed leaves nothing running. What the
+user's code prints goes to the log.
 """
 
 import json
@@ -13,23 +13,23 @@ from functools import cache
 from queue import SimpleQueue
 from typing import Any
 
-from accelerando.compare.records import Outcome, Trial, canonical
-from accelerando.errors import AccelerandoError
+from accelerando.compare.records import Trial, canonical
+from accelerando.errors import TaskError
 
 
 def execute(trial: dict[str, Any], task: str) -> dict[str, Any]:
-    """Run a trial, given and answered in JSON's words."""
+    """Run a trial, given and answered in JSON's words.
+
+    Raises:
+        TaskError: The task cannot be loaded here, or is not the one that was asked for.
+    """
     import torch
 
     torch.set_num_threads(1)
     asked = Trial.from_json(trial)
-    try:
-        resolved = _resolved(task)
-    except AccelerandoError as error:
-        return Outcome(asked, "error", message=str(error)).to_json()
+    resolved = _resolved(task)
     if resolved.hash != asked.task_hash:
-        text = f"{asked.task} has changed since the comparison began; run the same command again"
-        return Outcome(asked, "error", message=text, place="changed").to_json()
+        raise TaskError(f"{asked.task} has changed since the comparison began; run the same command again")
     from accelerando.compare.trial import run
 
     return run(asked, resolved).to_json()
@@ -53,8 +53,12 @@ def main() -> None:
     torch.set_num_threads(1)
     while True:
         job = json.loads(jobs.get())
-        outcome = execute(job["trial"], job["task"])
-        answers.write(canonical({"id": job["id"], "outcome": outcome}) + "\n")
+        answer = {"id": job["id"], "outcome": None, "stop": ""}
+        try:
+            answer["outcome"] = execute(job["trial"], job["task"])
+        except TaskError as error:
+            answer["stop"] = str(error)
+        answers.write(canonical(answer) + "\n")
         answers.flush()
         sys.stdout.flush()
 
