@@ -158,11 +158,9 @@ def centres(losses: Mapping[float, Sequence[float]], scale: Scale) -> dict[float
 
 
 def robustness(curve: Mapping[float, float], within: float = 1.05) -> float:
-    """Decades of rate whose loss is at most `within` times the best one's.
+    """Decades of rate whose loss is at most `within` times the best one's: the length of its `stretches`.
 
-    Between grid points log(loss) is taken as linear in log(rate); where a loss is not positive, loss −
-    best is compared with (within − 1)·|best| instead. Rates beyond the grid do not count, so this is a
-    lower bound for an optimum at its edge.
+    Rates beyond the grid do not count, so this is a lower bound for an optimum at its edge.
 
     Args:
         curve: rate → loss, ``inf`` where diverged.
@@ -171,17 +169,28 @@ def robustness(curve: Mapping[float, float], within: float = 1.05) -> float:
     Returns:
         Decades ≥ 0; NaN where no rate has a finite loss.
     """
-    rates = sorted(curve)
-    finite = [curve[rate] for rate in rates if math.isfinite(curve[rate])]
-    if not finite:
+    if not any(math.isfinite(loss) for loss in curve.values()):
         return math.nan
+    return sum(math.log10(high / low) for low, high in stretches(curve, within))
+
+
+def stretches(curve: Mapping[float, float], within: float = 1.05) -> list[tuple[float, float]]:
+    """The ranges of rate, by segments of the grid, whose loss is at most `within` times the best one's.
+
+    Between grid points log(loss) is taken as linear in log(rate); where the best loss is not positive,
+    loss − best is compared with (within − 1)·|best| instead.
+    """
+    rates = sorted(curve)
+    finite = [loss for loss in curve.values() if math.isfinite(loss)]
+    if not finite:
+        return []
     best = min(finite)
-    if best > 0:
-        heights, bar = [math.log(curve[r] / best) for r in rates], math.log(within)
-    else:
-        heights, bar = [curve[r] - best for r in rates], (within - 1) * abs(best)
-    pairs = zip(rates, rates[1:], heights, heights[1:], strict=False)
-    return sum(math.log10(b / a) * _share_below(x, y, bar) for a, b, x, y in pairs)
+    positive = best > 0
+    heights = [math.log(curve[r] / best) if positive else curve[r] - best for r in rates]
+    bar = math.log(within) if positive else (within - 1) * abs(best)
+    segments = zip(rates, rates[1:], heights, heights[1:], strict=False)
+    found = [_below(a, b, x, y, bar) for a, b, x, y in segments]
+    return [segment for segment in found if segment is not None]
 
 
 def steps_to(evals: Sequence[tuple[int, Mapping[str, float]]], target: float) -> int | None:
@@ -227,11 +236,15 @@ def _back(value: float, scale: Scale) -> float:
     return math.exp(value) if scale == "log" else value
 
 
-def _share_below(left: float, right: float, bar: float) -> float:
-    """The share of a segment between two heights that lies at or below the bar."""
-    low, high = min(left, right), max(left, right)
-    if high <= bar:
-        return 1.0
-    if low > bar or math.isinf(high):
-        return 0.0
-    return (bar - low) / (high - low)
+def _below(
+    left: float, right: float, at_left: float, at_right: float, bar: float
+) -> tuple[float, float] | None:
+    """The part of a segment of rates whose height lies at or below the bar."""
+    if min(at_left, at_right) > bar:
+        return None
+    if max(at_left, at_right) <= bar:
+        return left, right
+    if math.isinf(max(at_left, at_right)):
+        return None
+    cut = left * (right / left) ** ((bar - at_left) / (at_right - at_left))
+    return (left, cut) if at_left <= bar else (cut, right)

@@ -1,0 +1,66 @@
+"""The report: one folder anyone can open, rebuilt from the records whenever asked."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..records import Experiment, Outcome, canonical, plain
+from .digest import Digest, digest
+from .words import Language, Words
+
+__all__ = ["terminal", "write"]
+
+
+def write(
+    experiment: Experiment, outcomes: Sequence[Outcome], folder: Path, lang: Language = "en"
+) -> list[Path]:
+    """Write the report; files of an earlier one are replaced.
+
+    Args:
+        experiment: what was asked and chosen.
+        outcomes: of all trials, in any order.
+        folder: is made where it is missing.
+        lang: of ``report.html`` and ``report.md``; the PNG figures are in English.
+
+    Returns:
+        ``report.html``, ``report.md`` (the same bytes for the same results), ``timing.json`` (the clock's
+        part) and the figures as PNG files.
+    """
+    from . import panels
+    from .figures import png
+    from .markdown import markdown
+    from .page import page
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made, say = digest(experiment, outcomes), Words(lang)
+    timing = json.dumps(plain(_timing(made)), indent=1, ensure_ascii=False, allow_nan=False)
+    texts = {"report.html": page(made, say), "report.md": markdown(made, say), "timing.json": timing + "\n"}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    drawn = {"robustness": panels.robustness, "curves": panels.curves, "rates": panels.rates}
+    figures = [png(panel, made, key, folder / f"{key}.png") for key, panel in drawn.items() if made.ranked]
+    return [folder / name for name in texts] + figures
+
+
+def terminal(
+    experiment: Experiment, outcomes: Sequence[Outcome], lang: Language = "en", folder: Path | None = None
+) -> Any:
+    """What a run ends with in a terminal: a table, the verdict and the folder, as a rich renderable."""
+    from .console import table
+
+    return table(digest(experiment, outcomes), Words(lang), folder)
+
+
+def _timing(made: Digest) -> dict[str, Any]:
+    return {
+        "strategies": {
+            row.name: {
+                "seconds_per_step": row.step_seconds,
+                "seconds_to_target": row.reached[1] * row.step_seconds if row.reached else None,
+            }
+            for row in made.rows
+            if row.ran
+        },
+        "trials": {o.trial.id: o.seconds for o in sorted(made.outcomes, key=lambda o: canonical(o.trial.id))},
+    }

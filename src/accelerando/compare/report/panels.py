@@ -1,0 +1,188 @@
+"""What is drawn into one panel: one strategy in colour, the others in grey, on axes common to all panels.
+
+Every colour below stands for one meaning and occurs nowhere else, so that the page can exchange it for a
+variable of its style sheet (light, dark, print). Marks and line styles carry the meaning too.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from statistics import median
+from typing import Any
+
+from ..statistics import stretches
+from .digest import Digest, Row
+
+INK = "#16181d"
+FAINT = "#c3c7cf"
+GRID = "#e4e6ea"
+ACCENT = "#c2410c"
+SECOND = "#1d4ed8"
+
+Point = tuple[float, float]
+_CAP = 3.0
+"""How many times the untrained loss the scale may show; beyond it a triangle marks the point."""
+
+
+def robustness(figure: Any, digest: Digest, row: Row) -> None:
+    """Held-out loss against rate on the tuning seeds."""
+    axes = figure.subplots()
+    low, high = loss_limits(digest, [loss for r in digest.rows for loss in r.curve.values()])
+    rates = sorted({rate for r in digest.rows for rate in r.tuned})
+    _frame(axes, digest, low, high)
+    axes.set_xscale("log")
+    if rates:
+        axes.set_xlim(rates[0] / 1.6, rates[-1] * 1.6)
+        _decades(axes.xaxis, rates[0], rates[-1])
+    for left, right in stretches(row.curve):
+        axes.axvspan(left, right, color=ACCENT, alpha=0.16, linewidth=0)
+    for other in digest.rows:
+        if other is not row:
+            axes.plot(*_inside(other.curve.items(), high), color=FAINT, linewidth=0.8, zorder=1)
+    for rate, losses in row.tuned.items():
+        shown = [loss for loss in losses if loss <= high]
+        axes.plot([rate] * len(shown), shown, ".", color=ACCENT, markersize=3, alpha=0.55, zorder=3)
+    axes.plot(*_inside(row.curve.items(), high), "-o", color=ACCENT, linewidth=1.8, markersize=3.6, zorder=4)
+    lost = [rate for rate, loss in row.curve.items() if math.isinf(loss)]
+    beyond = [rate for rate, loss in row.curve.items() if high < loss < math.inf]
+    top = axes.get_xaxis_transform()
+    axes.plot(lost, [0.95] * len(lost), "x", color=ACCENT, markersize=6, markeredgewidth=1.6, transform=top)
+    axes.plot(beyond, [0.95] * len(beyond), "^", color=ACCENT, markersize=5, transform=top)
+    if row.rate in row.curve and row.curve[row.rate] <= high:
+        axes.plot([row.rate], [row.curve[row.rate]], "o", color=ACCENT, markersize=9.5, fillstyle="none")
+
+
+def curves(figure: Any, digest: Digest, row: Row) -> None:
+    """Held-out loss against the step on the fresh seeds."""
+    axes = figure.subplots()
+    medians = {r.name: _by_step(_evaluated(r)) for r in digest.rows if r.ran}
+    ends = [median(values) for points in medians.values() for values in points.values()]
+    low, high = loss_limits(digest, ends)
+    _frame(axes, digest, low, high)
+    axes.set_xlim(0, digest.experiment.steps)
+    target = digest.experiment.task.get("target")
+    if target is not None and low < target < high:
+        axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
+    for name, points in medians.items():
+        if name != row.name:
+            middle = [(step, median(values)) for step, values in points.items()]
+            axes.plot(*_inside(middle, high), color=FAINT, linewidth=0.8, zorder=1)
+    own = medians.get(row.name, {})
+    steps = list(own)
+    lowest, highest = [min(own[s]) for s in steps], [min(max(own[s]), high) for s in steps]
+    axes.fill_between(steps, lowest, highest, color=ACCENT, alpha=0.2, linewidth=0, zorder=3)
+    axes.plot(*_inside([(s, median(own[s])) for s in steps], high), color=ACCENT, linewidth=1.8, zorder=4)
+
+
+def rates(figure: Any, digest: Digest, row: Row) -> None:
+    """Nominal rate, gain and effective rate against the step, alignment below."""
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    low, high = _rate_limits(digest)
+    for axes in (upper, lower):
+        _plain(axes)
+    upper.set_yscale("log")
+    upper.set_ylim(low, high)
+    upper.set_xlim(0, digest.experiment.steps)
+    _decades(upper.yaxis, low, high)
+    columns = [_by_step([[(p[0], p[i]) for p in o.rates] for o in row.fresh]) for i in (1, 2, 3, 4)]
+    nominal, gain, alignment, effective = ({s: median(v) for s, v in column.items()} for column in columns)
+    spread = columns[1]
+    steps = list(spread)
+    tops = [max(spread[s]) for s in steps]
+    upper.fill_between(
+        steps, [min(spread[s]) for s in steps], tops, color=ACCENT, alpha=0.2, linewidth=0, zorder=2
+    )
+    upper.plot(*_positive(nominal), color=INK, linewidth=1.2, linestyle=(0, (4, 2)), zorder=3)
+    upper.plot(*_positive(effective), color=SECOND, linewidth=1.3, linestyle=(0, (1, 1.2)), zorder=4)
+    upper.plot(*_positive(gain), color=ACCENT, linewidth=1.8, zorder=5)
+    if row.rise.shown:
+        for axes in (upper, lower):
+            axes.axvline(row.rise.step, color=ACCENT, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
+    lower.set_ylim(-1.05, 1.05)
+    lower.set_yticks([-1, 0, 1], ["−1", "0", "1"])
+    lower.axhline(0, color=GRID, linewidth=0.8)
+    lower.plot(list(alignment), list(alignment.values()), color=INK, linewidth=1.1)
+
+
+def loss_limits(digest: Digest, losses: Iterable[float]) -> tuple[float, float]:
+    """The scale of a loss axis: the losses given, but not far above the untrained one."""
+    finite = [loss for loss in losses if math.isfinite(loss)]
+    if not finite:
+        return 0.1, 1.0
+    low, high = min(finite), max(finite)
+    start = [o.evals[0][1].get("loss", math.inf) for row in digest.rows for o in row.fresh if o.evals]
+    untrained = [loss for loss in start if math.isfinite(loss) and loss > 0]
+    if untrained:
+        high = min(high, _CAP * max(*untrained, low))
+    if digest.scale == "log" and low > 0:
+        return low / 1.25, high * 1.4
+    margin = 0.08 * (high - low or abs(high) or 1.0)
+    return low - margin, high + 2 * margin
+
+
+def _rate_limits(digest: Digest) -> tuple[float, float]:
+    """The middle of every positive rate seen, so that one wild step does not flatten the rest."""
+    seen = sorted(v for r in digest.rows for o in r.fresh for p in o.rates for v in (p[1], p[2]) if v > 0)
+    seen = [value for value in seen if math.isfinite(value)]
+    if not seen:
+        return 1e-4, 1.0
+    low, high = seen[len(seen) // 30], seen[-1 - len(seen) // 200]
+    return low / 3, high * 2
+
+
+def _evaluated(row: Row) -> list[list[Point]]:
+    return [[(s, m.get("loss", math.inf)) for s, m in o.evals] for o in row.fresh]
+
+
+def _by_step(series: Sequence[Sequence[Point]]) -> dict[float, list[float]]:
+    """Step → the seeds' values there; a NaN counts as infinite, a seed that stopped is no longer in it."""
+    found: dict[float, list[float]] = {}
+    for points in series:
+        for step, value in points:
+            found.setdefault(step, []).append(math.inf if math.isnan(value) else value)
+    return dict(sorted(found.items()))
+
+
+def _inside(points: Iterable[Point], high: float) -> tuple[list[float], list[float]]:
+    """Points as two lists, with a gap where one lies beyond the scale."""
+    kept = [(x, y if y <= high else math.nan) for x, y in points]
+    return [x for x, _ in kept], [y for _, y in kept]
+
+
+def _positive(points: dict[float, float]) -> tuple[list[float], list[float]]:
+    kept = {x: y if y > 0 and math.isfinite(y) else math.nan for x, y in points.items()}
+    return list(kept), list(kept.values())
+
+
+def _frame(axes: Any, digest: Digest, low: float, high: float) -> None:
+    _plain(axes)
+    if digest.scale == "log":
+        axes.set_yscale("log")
+        _decades(axes.yaxis, low, high)
+    axes.set_ylim(low, high)
+
+
+def _plain(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set(color=FAINT, linewidth=0.8)
+    axes.tick_params(which="both", colors=INK, length=2, width=0.6, pad=2)
+    axes.tick_params(which="minor", length=0)
+    axes.grid(True, color=GRID, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _decades(axis: Any, low: float, high: float) -> None:
+    """Few, plainly written ticks: powers of ten where there are enough, else 1, 2, 5."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    span = math.log10(high / low) if low > 0 else 1.0
+    axis.set_major_locator(LogLocator(subs=(1.0,) if span > 2 else (1.0, 2.0, 5.0), numticks=6))
+    axis.set_minor_formatter(NullFormatter())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: plain_tick(value)))
+
+
+def plain_tick(value: float) -> str:
+    """``0.05``, ``20``, ``1e-4``: short, without superscripts."""
+    if value == 0 or 1e-2 <= abs(value) < 1e4:
+        return f"{value:g}"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    return f"{mantissa}e{int(exponent)}"
