@@ -48,8 +48,8 @@ def command(
 ) -> None:
     """Compare optimizers and schedules over learning rates and seeds on TASK.
 
-    TASK is a bundled one (--list) or your own, FILE.py:FUNCTION; without one it is digits. The same command again
-    continues where it was stopped and repeats nothing.
+    TASK is a bundled one (--list) or your own, FILE.py:FUNCTION; without one it is digits. The same command
+    again continues where it was stopped and repeats nothing.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -104,8 +104,8 @@ def _drive(spec: Any, resolved: Any, experiment: Any, retry: bool, as_json: bool
         progress = driver.progress
         if interrupted:
             click.echo(
-                f"\nStopped: {progress.done} of {progress.total} trials are recorded in {folder}; the same command "
-                f"continues, and accelerando report {folder} shows what there is.",
+                f"\nStopped: {progress.done} of {progress.total} trials are recorded in {folder}; the same "
+                f"command continues, and accelerando report {folder} shows what there is.",
                 err=True,
             )
             sys.exit(INTERRUPTED)
@@ -138,12 +138,11 @@ def show(experiment: Any, outcomes: Any, folder: Path, as_json: bool, lang: Any)
 
     from accelerando.compare import report
 
-    paths = report.write(experiment, outcomes, folder, lang)
+    report.write(experiment, outcomes, folder, lang)
     if as_json:
         click.echo(json.dumps(summary(experiment, outcomes), ensure_ascii=False, indent=1))
     else:
-        Console().print(report.terminal(experiment, outcomes, lang))
-    click.echo(f"Report: {next((p for p in paths if p.name == 'report.html'), folder)}", err=True)
+        Console().print(report.terminal(experiment, outcomes, lang, folder))
 
 
 def summary(experiment: Any, outcomes: Any) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Index:
         return dict(self._database.execute("SELECT id, status FROM trial"))
 
     def put(self, row: tuple[str, str, str, str, float | None, int, str, str, float | None]) -> None:
-        """Write id, task, task_hash, strategy, rate, seed, phase, status and final held-out loss of a trial."""
+        """Write id, task, task_hash, strategy, rate, seed, phase, status and final loss of a trial."""
         self._database.execute(
             "INSERT INTO trial (id, task, task_hash, strategy, rate, seed, phase, status, final) "
             "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
@@ -90,7 +90,8 @@ class Index:
     def stale(self, task: str, task_hash: str) -> int:
         """How many finished trials are recorded of a task of that name with another hash."""
         row = self._database.execute(
-            "SELECT count(*) FROM trial WHERE task = ? AND task_hash != ? AND status NOT IN ('running', 'set aside')",
+            "SELECT count(*) FROM trial WHERE task = ? AND task_hash != ? "
+            "AND status NOT IN ('running', 'set aside')",
             (task, task_hash),
         ).fetchone()
         return int(row[0])
@@ -151,7 +152,7 @@ def _alive(host: str, pid: int, born: str, until: float) -> bool:
 
 
 def _born(pid: int) -> str:
-    """A text that no other process shares: boot and start time; empty if the process is gone or cannot be told."""
+    """A text that no other process shares: boot and start time; empty if it is gone or cannot be told."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -1,8 +1,8 @@
 """Which trials an experiment needs next: a pure function of what is known.
 
 For each strategy: every rate of the grid on every tuning seed; while the best rate is the grid's lowest or
-highest, one more rate beyond it (at most `EXTENSIONS`); then the chosen rate on every fresh seed. Strategies do
-not wait for each other.
+highest, one more rate beyond it (at most `EXTENSIONS`); then the chosen rate on every fresh seed. Strategies
+do not wait for each other.
 """
 
 import math
@@ -59,7 +59,7 @@ def course(experiment: Experiment, strategy: Mapping[str, Any], known: Mapping[s
 
 
 def choose(rates: Sequence[float], outcomes: Sequence[Outcome]) -> float:
-    """The best rate: fewest failed seeds, then the lowest mean of the final held-out loss, then the lowest rate."""
+    """The best rate: fewest failed seeds, then the lowest mean final held-out loss, then the lowest rate."""
 
     def merit(rate: float) -> tuple[int, float, float]:
         mine = [outcome for outcome in outcomes if outcome.trial.rate == rate]
@@ -114,7 +114,7 @@ def trials(
 def _extended(
     grid: Sequence[float], rates: tuple[float, ...], best: float, hopeless: bool
 ) -> tuple[float, ...] | None:
-    """The rates with one more beyond the edge that the best lies on; None if there is no need or no more room."""
+    """The rates with one more beyond the edge that the best lies on; None without need or room."""
     if len(rates) - len(grid) >= EXTENSIONS:
         return None
     if hopeless or best == rates[0]:

@@ -1,8 +1,8 @@
 """The Ray executor: trials as Ray Core tasks, on this machine or on a cluster.
 
 Ray starts the processes, finds them room and restarts nothing: a lost worker is reported to the driver, which
-counts and retries as with any executor. A user's ``FILE.py`` must lie at the same path on every machine; its hash
-is checked there.
+counts and retries as with any executor. A user's ``FILE.py`` must lie at the same path on every machine; its
+hash is checked there.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ class Ray:
 
     Args:
         workers: Trials at a time; None takes the cluster's cores, or its accelerators' room.
-        accelerators: Whether and how many accelerators this machine sees; above 0 every trial asks for a share.
+        accelerators: How many accelerators this machine sees; above 0 every trial asks for a share.
         per_accelerator: How many trials share one.
 
     Raises:
@@ -38,7 +38,7 @@ class Ray:
         self._started = not ray.is_initialized()
         if self._started:
             _connect(ray, workers)
-        room = ray.cluster_resources()
+        room = ray.cluster_resources()  # type: ignore[no-untyped-call]
         share = 1 / per_accelerator if accelerators else 0
         found = int(room.get("GPU", 0) * per_accelerator if accelerators else room.get("CPU", 1))
         self.slots = workers or max(1, found)

@@ -5,7 +5,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import cache
 from hashlib import sha256
 from importlib.metadata import version
@@ -23,15 +23,8 @@ FRESH_FROM = 1000
 
 EXECUTORS = ("local", "ray")
 _RANGE = re.compile(r"(?P<low>[^./]+(\.\d[^./]*)?)\.\.(?P<high>[^/]+?)(/(?P<count>\d+))?\Z")
-_COMPUTES = (
-    "engine",
-    "optim",
-    "schedules",
-    "lens",
-    "compare/trial.py",
-    "compare/assemble.py",
-    "compare/schedule.py",
-)
+_OWN = ("trial", "assemble", "schedule")
+_COMPUTES = ("engine", "optim", "schedules", "lens", *(f"compare/{name}.py" for name in _OWN))
 
 
 @dataclass(frozen=True)
@@ -47,7 +40,7 @@ class Spec:
         steps: Budget in updates; None takes the task's.
         evals: Evaluations over the budget, after the one at step 0.
         device: ``auto``, ``cpu``, ``cuda``, ``mps``.
-        baseline: Whom the others are compared with; None takes ``adam``, or the first strategy without it.
+        baseline: Whom the others are compared with; None takes ``adam``, or the first that runs.
         out: Folder of the records; None names it after the task.
         executor: ``local`` or ``ray``.
         workers: Trials at a time; None takes one a core, or two an accelerator.
@@ -158,17 +151,14 @@ def experiment(spec: Spec, resolved: Resolved) -> Experiment:
     """Everything settled: the device, the budget, and for every strategy what runs or why it cannot.
 
     Raises:
-        SpecError: A name that is no optimizer's or schedule's, a device that is not there, or nothing can run.
+        SpecError: A name that is no optimizer's or schedule's, a missing device, or nothing can run.
     """
     task = resolved.task
     strategies = tuple(_summary(parse(text)) for text in spec.strategies)
     if all(strategy["not_run"] for strategy in strategies):
         reasons = "; ".join(f"{strategy['name']}: {strategy['not_run']}" for strategy in strategies)
         raise SpecError(f"none of the strategies can run here: {reasons}")
-    usual = "adam" if "adam" in spec.strategies else spec.strategies[0]
-    whole = replace(
-        spec, steps=spec.steps or task.steps, baseline=spec.baseline or usual, device=_device(spec.device)
-    )
+    running = [strategy["name"] for strategy in strategies if not strategy["not_run"]]
     return Experiment(
         task={
             "name": task.name,
@@ -185,8 +175,8 @@ def experiment(spec: Spec, resolved: Resolved) -> Experiment:
         tune_seeds=tuple(range(spec.tune_seeds)),
         fresh_seeds=tuple(range(FRESH_FROM, FRESH_FROM + spec.fresh_seeds)),
         steps=spec.steps or task.steps,
-        baseline=spec.baseline or usual,
-        device=whole.device,
+        baseline=spec.baseline or ("adam" if "adam" in running else running[0]),
+        device=_device(spec.device),
         versions=_versions(),
         command=command(spec),
         evals=spec.evals,
@@ -274,7 +264,7 @@ def _versions() -> tuple[tuple[str, str], ...]:
     whole = sha256()
     for name in _COMPUTES:
         place = root / name
-        for path in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+        for path in sorted(place.rglob("*.py")) or place.parent.glob(place.name):
             whole.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     ours = f"{version('accelerando')}+{whole.hexdigest()[:8]}"
     return (("accelerando", ours), ("torch", torch.__version__))

@@ -1,8 +1,8 @@
 """The worker: reads jobs from standard input, one JSON object a line, and answers on standard output.
 
 It is spawned, never forked, and nothing in it is pickled: a job names its task. It ends as soon as standard
-input closes, in the middle of a trial if need be, so a driver that was killed leaves nothing running. What the
-user's code prints goes to the log.
+input closes, in the middle of a trial if need be, so a driver that was killed leaves nothing running. What
+the user's code prints goes to the log.
 """
 
 import json
