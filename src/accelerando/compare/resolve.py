@@ -134,10 +134,8 @@ def _identity(task: "Task", file: Path) -> str:
     """The task's own fingerprint, the file's source and that of every module imported from its folder."""
     from accelerando.compare.tasks import fingerprint
 
-    modules = {
-        Path(place).resolve() for m in list(sys.modules.values()) if (place := getattr(m, "__file__", None))
-    }
-    own = {file, *(path for path in modules if _belongs(path, file.parent))}
+    places = [Path(place) for m in list(sys.modules.values()) if (place := getattr(m, "__file__", None))]
+    own = {file, *(path.resolve() for path in places if _belongs(path, file.parent))}
     whole = sha256(fingerprint(task).encode())
     for path in sorted(own):
         whole.update(f"{path.relative_to(file.parent)}\0{sha256(path.read_bytes()).hexdigest()}\n".encode())
@@ -145,7 +143,10 @@ def _identity(task: "Task", file: Path) -> str:
 
 
 def _belongs(path: Path, folder: Path) -> bool:
-    """Whether a module's file is the user's own: in the folder, and not of an environment that lies in it."""
-    if not path.is_relative_to(folder) or path.suffix != ".py":
+    """Whether a module's file is the user's own: in the folder, but of no library that lies in it."""
+    if not path.is_absolute() or path.suffix != ".py" or not path.resolve().is_relative_to(folder):
         return False
-    return not any(part == "site-packages" or part.startswith(".") for part in path.relative_to(folder).parts)
+    if path.resolve().is_relative_to(Path(__file__).parents[1]):
+        return False
+    inside = path.resolve().relative_to(folder).parts
+    return not any(part == "site-packages" or part.startswith(".") for part in inside)
