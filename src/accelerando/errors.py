@@ -5,8 +5,11 @@ AccelerandoError
 ├── RuleError (TypeError)                 a method's functions leave the rule grammar
 ├── UnsupportedTensorError (TypeError)    a parameter or gradient no rule can step
 ├── StateError (RuntimeError)             a state dict that does not fit
+├── RecordingError (RuntimeError)         a lens recording that cannot be read or written
 ├── BackendUnavailable (RuntimeError)     a backend was demanded and cannot run
-└── TaskError (ValueError)                a comparison's task is unusable: its fields, its data or its source
+├── SpecError (ValueError)                a comparison that cannot be meant: a strategy, a grid, a seed count
+├── TaskError (ValueError)                a comparison's task is unusable: its fields, its data or its source
+└── StoreError (RuntimeError)             a folder of records that cannot be read or written
 
 Every message names the owner, the field, the constraint, the value and the place, then the way out.
 """
@@ -32,9 +35,21 @@ class StateError(AccelerandoError, RuntimeError):
     """A state dict that does not fit the optimizer."""
 
 
+class RecordingError(AccelerandoError, RuntimeError):
+    """A lens recording that cannot be read or written."""
+
+
 class BackendUnavailable(AccelerandoError, RuntimeError):
     """A backend was demanded by name and cannot run here."""
 
 
+class SpecError(AccelerandoError, ValueError):
+    """A comparison that cannot be meant: a strategy, a grid of rates, a number of seeds."""
+
+
 class TaskError(AccelerandoError, ValueError):
     """A comparison's task is unusable: its fields, its frozen data or its source."""
+
+
+class StoreError(AccelerandoError, RuntimeError):
+    """A folder of records that cannot be read or written."""

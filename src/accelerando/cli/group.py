@@ -5,7 +5,12 @@ from importlib.metadata import version
 
 import click
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {
+    "compare": "compare",
+    "explain": "explain",
+    "lens": "lens",
+    "report": "report",
+}
 """Sub-command → the module of `accelerando.cli` whose ``command`` it is."""
 
 

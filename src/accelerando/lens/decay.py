@@ -1,0 +1,35 @@
+"""Decoupled weight decay: the share of a step that is the weights shrinking, whatever the gradient says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+FLAGS = ("decoupled_weight_decay", "weight_decouple", "decouple", "decoupled_decay", "decoupled")
+"""Keys by which torch, pytorch_optimizer, prodigyopt, dadaptation and timm say that decay is decoupled."""
+
+ALWAYS = frozenset({"AdamW", "AdamWLegacy", "NAdamW", "Lion", "Adan", "AdaBeliefW"})
+"""Classes that decay the weights directly and say so only by their name."""
+
+
+def decoupled(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> bool:
+    """Whether this group's ``weight_decay`` acts on the weights and not through the gradient."""
+    for flag in FLAGS:
+        value = group.get(flag, getattr(optimizer, flag, None))
+        if value is not None:
+            return bool(value)
+    return type(optimizer).__name__ in ALWAYS
+
+
+def shrinkage(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:
+    """The c for which this step takes c·p from the weights: lr·λ, times d where distance is adapted.
+
+    Zero where decay acts through the gradient: there it is not a separate share of the displacement.
+    Read before the step, because the methods that adapt d decay with the d they began the step with.
+    """
+    decay = float(group.get("weight_decay") or 0.0)
+    if not decay or not decoupled(optimizer, group):
+        return 0.0
+    if group.get("fixed_decay"):
+        return decay
+    return decay * float(group.get("lr") or 0.0) * float(group.get("d", 1.0))

@@ -1,0 +1,206 @@
+"""The recorder a user meets: `Lens`."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from accelerando.errors import HyperparameterError
+from accelerando.lens.checks import Event, Point, cause_of, checks, point_of
+from accelerando.lens.names import Names
+from accelerando.lens.rise import find_rise
+from accelerando.lens.rows import Row, rows_of
+from accelerando.lens.sinks import numbers_of, sink_of
+from accelerando.lens.store import Recording, Sample, Store
+from accelerando.lens.unwrap import unwrap_all
+from accelerando.lens.watch import Step, Watch
+
+
+@dataclass(frozen=True)
+class Rise:
+    """A rise of gain at unchanged gradient scale; see `accelerando.lens.rise_of`.
+
+    Attributes:
+        optimizer: index of the optimizer.
+        group: index of the group.
+        tensor: name of the parameter; None for a whole group.
+        step: when gain was half-way up.
+        factor: how much it rose, at least.
+        nominal: the factor by which the nominal rate rose between the same windows.
+        cause: the factor of log(gain) that grew most.
+    """
+
+    optimizer: int
+    group: int
+    tensor: str | None
+    step: int
+    factor: float
+    nominal: float
+    cause: str
+
+
+class Lens:
+    """Records what the learning rate of any `torch.optim.Optimizer` really does, tensor by tensor.
+
+    >>> import torch
+    >>> model = torch.nn.Linear(4, 1)
+    >>> adam = torch.optim.Adam(model.parameters(), lr=1e-3)
+    >>> with Lens(adam, model=model) as lens:
+    ...     for _ in range(3):
+    ...         adam.zero_grad()
+    ...         model(torch.ones(2, 4)).sum().backward()
+    ...         adam.step()
+    >>> [row["tensor"] for row in lens.table() if row["step"] == 1 and row["scope"] == "tensor"]
+    ['weight', 'bias']
+    >>> lens.rose()
+    []
+
+    Nothing is patched: weights are noted before a sampled step and compared after it. Leaving the block, also
+    by an exception, takes the hooks off; so does `close`. The recording stays.
+
+    Args:
+        optimizer: an optimizer, a wrapper around one (``.optimizer``, ``.optim``, ``._optimizer``), a
+            container of some (``.optimizers``), or several of these.
+        model: gives the parameters their names; without it, the groups' ``param_names`` or positions do.
+        every: sample the first step and each ``every``-th after it, at least 1.
+        to: a file to record in. An existing recording is gone on with: from the step that the optimizer's
+            state says it has reached, or, if it does not say, from the last one recorded.
+        sinks: trackers to log to as well, see `accelerando.lens.sinks.sink_of`.
+        limit: how many rows to keep; beyond it, samples are thinned by half. Events are never dropped.
+        start: how many steps the optimizers have made, if their state does not say and no file does.
+
+    Raises:
+        HyperparameterError: ``every``, ``limit`` or ``start`` is out of range, or a sink has no known method.
+        UnsupportedTensorError: there is no `torch.optim.Optimizer` inside.
+        RecordingError: the file is no recording, cannot be written, or another lens writes it.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        *,
+        model: torch.nn.Module | None = None,
+        every: int = 10,
+        to: str | os.PathLike[str] | None = None,
+        sinks: Iterable[Any] = (),
+        limit: int = 20_000,
+        start: int | None = None,
+    ) -> None:
+        for name, value, least in (("every", every, 1), ("limit", limit, 1), ("start", start or 0, 0)):
+            if value != int(value) or value < least:
+                raise HyperparameterError(f"Lens: {name} must be an integer of at least {least}, got {value}")
+        inside = unwrap_all(optimizer)
+        self._sinks = [sink_of(sink) for sink in ([sinks] if hasattr(sinks, "log") else sinks)]
+        names = Names(model)
+        self._store = Store(to, limit)
+        self._checks = [checks() for _ in inside]
+        self._watches: list[Watch] = []
+        for index, one in enumerate(inside):
+            begun = _begun(one, self._store.recording.last(index)) if start is None else start
+            self._store.resume(index, begun)
+            self._watches.append(Watch(one, index, every, partial(names.of, one), self._receive, begun))
+
+    def __enter__(self) -> "Lens":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Lens":
+        return self  # a copied trainer does not record a second time into the same file
+
+    def close(self) -> None:
+        """Take the hooks off, record what is pending and close the file. Everything stays readable."""
+        try:
+            for watch in self._watches:
+                watch.close()
+        finally:
+            self._store.close()
+
+    @property
+    def recording(self) -> Recording:
+        """Everything recorded so far; on a GPU this waits for the last sampled step."""
+        for watch in self._watches:
+            watch.flush()
+        return self._store.recording
+
+    def table(self, scope: str | None = None) -> list[Row]:
+        """One flat row for each step and optimizer, group and tensor: ``pandas.DataFrame(lens.table())``.
+
+        Args:
+            scope: only ``"optimizer"``, ``"group"`` or ``"tensor"`` rows.
+        """
+        return [dict(row) for row in self.recording.rows(scope)]
+
+    def events(self) -> list[Event]:
+        """The findings, in the order in which they were made; `accelerando explain CODE` says more."""
+        return events_of(self.recording)
+
+    def rose(self, scope: str = "group") -> list[Rise]:
+        """The rises of gain at unchanged gradient scale, by group or by ``"tensor"``; empty if none."""
+        return rises_of(self.recording, scope)
+
+    def report(self, path: str | os.PathLike[str]) -> Path:
+        """Write a self-contained HTML page with figures, and return where."""
+        from accelerando.lens.report import page
+
+        path = Path(path)
+        path.write_text(page([self.recording], [path.stem]), encoding="utf-8")
+        return path
+
+    def _repr_html_(self) -> str:
+        from accelerando.lens.report import body
+
+        return body(self.recording)
+
+    def _receive(self, step: Step) -> None:
+        rows = rows_of(step)
+        self._store.add(Sample(step.optimizer, step.step, tuple(rows)))
+        for check in self._checks[step.optimizer]:
+            for found in check.see(step, rows):
+                self._store.event(found.as_dict())
+        if self._sinks:
+            numbers = numbers_of(rows)
+            for log in self._sinks:
+                log(numbers, step.step)
+
+
+def events_of(recording: Recording) -> list[Event]:
+    """A recording's events."""
+    return [Event(**e) for e in recording.events]
+
+
+def rises_of(recording: Recording, scope: str = "group") -> list[Rise]:
+    """The rises in a recording, by ``"group"`` or ``"tensor"``."""
+    series: dict[tuple[int, int, str | None], list[Point]] = {}
+    for row in recording.rows(scope):
+        point = point_of(row)
+        if point is not None:
+            series.setdefault((row["optimizer"], row["group"], row["tensor"]), []).append(point)
+    rises = []
+    for (optimizer, group, tensor), points in series.items():
+        found = find_rise(points)
+        if found is not None:
+            low, high = (_middle([p.nominal for p in window]) for window in (found.early, found.late))
+            nominal = high / low if low else float("inf")
+            cause = cause_of(found)
+            rises.append(Rise(optimizer, group, tensor, found.step, found.factor, nominal, cause))
+    return rises
+
+
+def _middle(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def _begun(optimizer: torch.optim.Optimizer, recorded: int) -> int:
+    """How many steps an optimizer has made, as its state says; else what the file says."""
+    steps = [int(s["step"]) for s in optimizer.state.values() if isinstance(s, Mapping) and "step" in s]
+    steps += [int(g["step"]) for g in optimizer.param_groups if isinstance(g.get("step"), int | torch.Tensor)]
+    return max(steps, default=recorded)

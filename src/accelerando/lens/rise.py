@@ -1,0 +1,125 @@
+"""Did the rate rise? The largest rise of gain that a changed gradient scale does not explain."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+CERTAINTY = 5.0
+"""How many standard errors a rise must stand above the noise; many pairs of windows are looked at."""
+
+
+class HasGain(Protocol):
+    """What a rise is looked for in: `accelerando.lens.Reading`, or anything with these numbers."""
+
+    @property
+    def step(self) -> int:
+        """The step's number."""
+
+    @property
+    def nominal(self) -> float:
+        """The nominal rate."""
+
+    @property
+    def gain(self) -> float:
+        """‖d‖/‖g‖."""
+
+    @property
+    def grad_norm(self) -> float:
+        """‖g‖."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A rise: the step at which gain was half-way up, the factor, and the readings of the two windows."""
+
+    step: int
+    factor: float
+    early: tuple[HasGain, ...]
+    late: tuple[HasGain, ...]
+
+
+def rise_of(readings: Sequence[HasGain], least: float = 1.1) -> tuple[int, float] | None:
+    """The largest rise of gain at unchanged gradient scale, as ``(step, factor)``; None if it never rose.
+
+    Gain is compared between the medians of two windows, an earlier and a later one, so that a few odd steps
+    neither make nor hide a rise. From the rise of log(gain) beyond that of the nominal rate, whatever a fall
+    of the gradient norm between the same windows can account for is taken off (an adaptive method divides by
+    the gradient's scale, so a falling gradient alone lifts its gain): the factor is a lower bound, never the
+    echo of a smaller gradient. It must reach ``least`` and stand 5 standard errors above the noise between
+    neighbouring readings.
+
+    Args:
+        readings: in order of time; those with a gain or gradient norm that is not positive are left out.
+        least: the smallest factor called a rise, above 1.
+
+    Returns:
+        The step at which gain crossed half-way (in its logarithm) to the later window, and the factor,
+        the median over all pairs of windows that are as good as the best one within the noise.
+        None also for fewer than six readings, which cannot tell a rise from noise.
+    """
+    found = find_rise(readings, least)
+    return None if found is None else (found.step, found.factor)
+
+
+def find_rise(readings: Sequence[HasGain], least: float = 1.1) -> Found | None:
+    """What `rise_of` finds, with the readings of the earlier and the later window."""
+    kept = [r for r in readings if r.gain > 0 and r.grad_norm > 0 and math.isfinite(r.gain * r.grad_norm)]
+    if len(kept) < 6:
+        return None
+    gain = np.log([r.gain for r in kept])
+    norm = np.log([r.grad_norm for r in kept])
+    lr = np.log([r.nominal if r.nominal > 0 else 1.0 for r in kept])
+    width = max(3, min(7, len(kept) // 8))
+    risen, error = _risen(gain, norm, lr, width)
+    best = float(risen.max())
+    if not best >= max(math.log(least), CERTAINTY * error):
+        return None
+    near = np.argwhere(risen >= best - max(error, 1e-9))
+    early, late = (int(i) for i in min(near.tolist(), key=lambda pair: (pair[1] - pair[0], pair[1])))
+    return Found(
+        kept[_crossing(gain, early, late, width)].step,
+        math.exp(float(np.median(risen[near[:, 0], near[:, 1]]))),
+        tuple(kept[early : early + width]),
+        tuple(kept[late : late + width]),
+    )
+
+
+def _risen(gain: Array, norm: Array, lr: Array, width: int) -> tuple[Array, float]:
+    """For every pair of windows, the rise from the row's to the column's; and a rise's standard error."""
+    g, n, r = (_medians(x, width) for x in (gain, norm, lr))
+    total, nominal = g[None, :] - g[:, None], r[None, :] - r[:, None]
+    rest = total - nominal
+    echo = np.minimum(np.maximum(rest, 0), np.maximum(n[:, None] - n[None, :], 0))
+    risen = total - echo
+    ahead = np.arange(len(g))[None, :] - np.arange(len(g))[:, None] >= width
+    return np.where(ahead, risen, -np.inf), _error(gain - lr, norm, width)
+
+
+def _error(beyond: Array, norm: Array, width: int) -> float:
+    """Standard error of a difference of two medians, from neighbouring readings' median difference.
+
+    The noise is that of gain × gradient norm or of gain alone, whichever is larger: what the discount leaves.
+    """
+    spread = max(float(np.median(np.abs(np.diff(x)))) for x in (beyond, beyond + norm))
+    noise = 1.4826 * spread / math.sqrt(2)
+    return noise * math.sqrt(2) * 1.2533 / math.sqrt(width)
+
+
+def _medians(x: Array, width: int) -> Array:
+    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(x, width), axis=1))
+
+
+def _crossing(gain: Array, early: int, late: int, width: int) -> int:
+    """The first reading after which gain, smoothed over three, stays above half-way to the later window."""
+    smooth = np.concatenate([gain[:1], _medians(gain, 3), gain[-1:]])
+    low, high = np.median(gain[early : early + width]), np.median(gain[late : late + width])
+    at = late + width // 2
+    while at > early and smooth[at - 1] >= (low + high) / 2:
+        at -= 1
+    return at
