@@ -117,7 +117,7 @@ MESSAGES: dict[str, str] = {
     "folk.measured.no_readings": "Its rate was not measured.",
     "folk.measured.no_tuning": "No common rates were tried.",
     "folk.measured.one_batch_size": "Every trial has the same batch size.",
-    "folk.measured.place": "adam came {place} of {of}; shown better than it: {names}.",
+    "folk.measured.place": "{name} came {place} of {of}; shown better than it: {names}.",
     "folk.measured.duel": "{ours} against {theirs}: {effect}, p = {p}, {n} seeds.",
     "folk.measured.largest_rate": (
         "At the largest common rate, {rate}: {ours} {loss}, {theirs} {other}. Diverged while tuning: {lost} and "

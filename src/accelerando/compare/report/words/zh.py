@@ -94,7 +94,7 @@ MESSAGES: dict[str, str] = {
     "folk.measured.no_readings": "没有测量它的学习率。",
     "folk.measured.no_tuning": "没有试过共同的学习率。",
     "folk.measured.one_batch_size": "所有试验的批大小相同。",
-    "folk.measured.place": "adam 在 {of} 个中列第 {place}；显出比它好的：{names}。",
+    "folk.measured.place": "{name} 在 {of} 个中列第 {place}；显出比它好的：{names}。",
     "folk.measured.duel": "{ours} 对 {theirs}：{effect}，p = {p}，{n} 个种子。",
     "folk.measured.largest_rate": (
         "在最大的共同学习率 {rate} 处：{ours} {loss}，{theirs} {other}。调参时发散：{lost} 次与 {other_lost} 次试验。"
