@@ -29,7 +29,7 @@ def test_costs_are_median_steps_to_the_target(comparison):
 
 def test_without_a_target_the_baselines_end_is_one(comparison):
     made = digest(*renamed(comparison, "digits", None))
-    assert target_of(made) == made.baseline.summary.median
+    assert target_of(made) == sorted(made.baseline.losses.values())[5]
     assert math.isfinite(costs_of(made)["adam"])
     nobody = digest(*renamed(comparison, "digits", -1.0))
     assert set(costs_of(nobody).values()) == {math.inf}

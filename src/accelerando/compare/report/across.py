@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from statistics import median
+from statistics import median, median_high
 from typing import Any
 
 from ...errors import TaskError
@@ -62,12 +62,13 @@ def costs_of(made: Digest) -> dict[str, float]:
 
 
 def target_of(made: Digest) -> float | None:
-    """The task's target, else the median loss that the baseline ends with; None without either."""
+    """The task's target, else what at least half of the baseline's seeds end with; None without either."""
     declared = made.experiment.task.get("target")
     if declared is not None:
         return float(declared)
     base = made.baseline
-    return base.summary.median if base is not None and math.isfinite(base.summary.median) else None
+    ended = median_high(base.losses.values()) if base is not None else math.inf
+    return ended if math.isfinite(ended) else None
 
 
 def _markdown(
