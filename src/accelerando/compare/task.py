@@ -80,9 +80,14 @@ class Task:
         for field in FUNCTIONS:
             if not callable(getattr(self, field)):
                 raise TaskError(
-                    f"Task {self.name!r}: {field} must be callable, got {getattr(self, field)!r}; "
-                    f"pass the function itself, not its result"
+                    f"Task {self.name!r}: {field} must be a function, got "
+                    f"{type(getattr(self, field)).__name__}; pass the function itself, not its result"
                 )
+        if hasattr(self.model, "parameters") and not isinstance(self.model, type):
+            raise TaskError(
+                f"Task {self.name!r}: model must make a fresh model at every call, got one "
+                f"{type(self.model).__name__}; write model=lambda: {type(self.model).__name__}(...)"
+            )
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 1:
             raise TaskError(f"Task {self.name!r}: steps must be a whole number >= 1, got {self.steps!r}")
         if not isinstance(self.files, tuple | list):

@@ -161,3 +161,21 @@ def test_profiles_by_hand():
     assert [profile.strategy for profile in profiles(costs)] == ["b", "a", "c"]
     assert made["b"].score() == pytest.approx((3 + 2) / 3 / 2)
     assert profiles({"nobody": {"a": inf}}) == []
+
+
+@pytest.mark.parametrize("n", [3, 5, 10])
+def test_intervals_cover_what_they_say(n):
+    losses = np.exp(np.random.default_rng(n).normal(0.0, 0.5, (3000, n)))
+    made = [s.summary(list(row), "log") for row in losses]
+    covered = np.mean([summary.low <= 1.0 <= summary.high for summary in made])
+    assert covered == pytest.approx(0.95, abs=4 * math.sqrt(0.05 * 0.95 / 3000))
+
+
+def test_equal_strategies_are_seldom_told_apart():
+    rng = np.random.default_rng(3)
+    wrong = 0
+    for _ in range(300):
+        base, *others = np.exp(rng.normal(0.0, 0.2, (6, 10)))
+        made = s.compare([(list(other), list(base)) for other in others], "log")
+        wrong += any(c.verdict in ("better", "worse") for c in made)
+    assert wrong / 300 < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)

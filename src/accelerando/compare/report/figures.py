@@ -46,7 +46,8 @@ def inline(panel: Panel, digest: Digest, row: Row, key: str, label: str) -> Safe
     from matplotlib.figure import Figure
 
     with rc_context(_SETTINGS):
-        figure = Figure(figsize=_SIZE, layout="constrained")
+        figure = Figure(figsize=_SIZE)
+        figure.subplots_adjust(left=0.14, right=0.955, bottom=0.13, top=0.97)
         panel(figure, digest, row)
         written = StringIO()
         figure.savefig(written, format="svg", transparent=True, metadata=_NO_METADATA)
@@ -80,13 +81,14 @@ def png(panel: Panel, digest: Digest, key: str, path: Path) -> Path:
     lines = max(1, math.ceil(len(rows) / columns))
     words = Words("en")
     with rc_context({**_SETTINGS, "font.size": 9}):
-        figure = Figure(figsize=(2.9 * columns, 2.3 * lines + 0.5), layout="constrained")
-        figure.suptitle(words(key), fontsize=12, fontweight="bold")
-        figure.supxlabel(words(f"{key}.x"), fontsize=9)
-        figure.supylabel(words(f"{key}.y"), fontsize=9)
-        grid = figure.subfigures(lines, columns, squeeze=False)
+        figure: Any = Figure(figsize=(2.9 * columns, 2.3 * lines + 0.6))
+        figure.subplots_adjust(left=0.15, right=0.955, bottom=0.13, top=0.88)
+        head, body = figure.subfigures(2, 1, height_ratios=(0.6, 2.3 * lines))
+        head.text(0.15 / columns, 0.6, words(key), fontsize=13, fontweight="bold", va="center")
+        head.text(0.15 / columns, 0.12, f"↑ {words(f'{key}.y')}   → {words(f'{key}.x')}", fontsize=9)
+        grid = body.subfigures(lines, columns, squeeze=False)
         for cell, row in zip(grid.flat, rows, strict=False):
-            cell.suptitle(_literal(row.name), fontsize=9)
+            cell.text(0.15, 0.92, _literal(row.name), fontsize=9, fontweight="bold")
             panel(cell, digest, row)
         written = BytesIO()
         figure.savefig(written, format="png", dpi=150, facecolor="white", metadata={"Software": None})

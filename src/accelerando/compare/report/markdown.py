@@ -127,5 +127,9 @@ def _errors(digest: Digest, say: Words) -> str:
 
 
 def _table(heads: list[str], lines: list[list[str]]) -> str:
-    rows = [heads, ["---"] * len(heads), *([plain(cell) for cell in line] for line in lines)]
+    rows = [
+        list(map(plain, heads)),
+        ["---"] * len(heads),
+        *([plain(cell) for cell in line] for line in lines),
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -58,7 +58,7 @@ def curves(figure: Any, digest: Digest, row: Row) -> None:
     ends = [median(values) for points in medians.values() for values in points.values()]
     low, high = loss_limits(digest, ends)
     _frame(axes, digest, low, high)
-    axes.set_xlim(0, digest.experiment.steps)
+    _steps(axes, digest)
     target = digest.experiment.task.get("target")
     if target is not None and low < target < high:
         axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
@@ -81,7 +81,7 @@ def rates(figure: Any, digest: Digest, row: Row) -> None:
         _plain(axes)
     upper.set_yscale("log")
     upper.set_ylim(low, high)
-    upper.set_xlim(0, digest.experiment.steps)
+    _steps(upper, digest)
     _decades(upper.yaxis, low, high)
     columns = [_by_step([[(p[0], p[i]) for p in o.rates] for o in row.fresh]) for i in (1, 2, 3, 4)]
     nominal, gain, alignment, effective = ({s: median(v) for s, v in column.items()} for column in columns)
@@ -170,13 +170,18 @@ def _plain(axes: Any) -> None:
     axes.set_axisbelow(True)
 
 
+def _steps(axes: Any, digest: Digest) -> None:
+    axes.set_xlim(0, digest.experiment.steps)
+    axes.locator_params(axis="x", nbins=4, integer=True)
+
+
 def _decades(axis: Any, low: float, high: float) -> None:
     """Few, plainly written ticks: powers of ten where there are enough, else 1, 2, 5."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     span = math.log10(high / low) if low > 0 else 1.0
     axis.set_major_locator(LogLocator(subs=(1.0,) if span > 2 else (1.0, 2.0, 5.0), numticks=6))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain_tick(value)))
 
 

@@ -195,7 +195,6 @@ MESSAGES: dict[str, str] = {
     "ran.baseline": "baseline",
     "ran.device": "device",
     "ran.versions": "versions",
-    "ran.command": "again",
     "ran.strategies": "strategies",
     "ran.protocol": (
         "The same budget for every strategy, the same initial weights and batch order per seed, the same number "

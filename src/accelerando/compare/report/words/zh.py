@@ -158,7 +158,6 @@ MESSAGES: dict[str, str] = {
     "ran.baseline": "基线",
     "ran.device": "设备",
     "ran.versions": "版本",
-    "ran.command": "再次运行",
     "ran.strategies": "策略",
     "ran.protocol": (
         "每种策略预算相同，同一种子的初始权重与批次顺序相同，同一网格上的学习率个数相同。"
