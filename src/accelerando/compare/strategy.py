@@ -132,7 +132,9 @@ def _key(word: ast.keyword, name: str, text: str) -> str:
 
 def _literal(word: ast.keyword, name: str, text: str) -> Any:
     try:
-        return ast.literal_eval(word.value)
+        value = ast.literal_eval(word.value)
+        ast.literal_eval(repr(value))  # 1e999 is read as infinity, which has no literal
+        return value
     except (ValueError, TypeError) as error:
         shown = ast.unparse(word.value)
         raise SpecError(
