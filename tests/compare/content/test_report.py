@@ -35,7 +35,7 @@ class Page(HTMLParser):
         self.tags.append(tag)
         self.attributes += [(tag, key, value or "") for key, value in attrs]
         self.ids += [value for key, value in attrs if key == "id"]
-        if tag not in {"meta"}:
+        if tag not in {"meta", "wbr"}:
             self.open.append(tag)
 
     def handle_startendtag(self, tag, attrs):
@@ -327,6 +327,37 @@ def test_terminal_has_a_row_per_strategy_and_the_folder(comparison, tmp_path):
     assert all(strategy["name"] in text for strategy in experiment.strategies)
     assert "baseline" in text and "accuracy" in text and str(tmp_path) in text.replace("\n", "")
     assert "fresh seeds" in text
+    narrow = _shown(report.terminal(experiment, outcomes, "en", tmp_path), width=70)
+    assert all(strategy["name"] in narrow for strategy in experiment.strategies)
+    assert "…" not in re.sub(r"\d … \d", "", narrow), "nothing is cut off"
+
+
+def test_the_advice_knows_the_same_method_of_another_library(comparison):
+    experiment, outcomes = comparison
+    foreign = {"adam": "torch.optim:Adam", "adam+cosine": "torch.optim:Adam+cosine"}
+    about = tuple(
+        {
+            **s,
+            "name": foreign.get(s["name"], s["name"]),
+            "optimizer": foreign.get(s["name"], s["optimizer"]).split("+")[0],
+        }
+        for s in experiment.strategies
+    )
+    asked = replace(
+        experiment,
+        strategies=about,
+        chosen={foreign.get(name, name): rate for name, rate in experiment.chosen.items()},
+    )
+    moved = [
+        replace(o, trial=replace(o.trial, strategy=foreign.get(o.trial.strategy, o.trial.strategy)))
+        for o in outcomes
+    ]
+    made = {claim.key: claim for claim in claims(digest(asked, moved))}
+    assert made["folk.cosine"].measured[1]["ours"] == "torch.optim:Adam+cosine"
+    assert made["folk.default"].measured[1]["name"] == "torch.optim:Adam"
+    decayed = replace(asked, strategies=tuple({**s, "options": {"eps": 1.0}} for s in about))
+    unnamed = {claim.key: claim for claim in claims(digest(decayed, moved))}
+    assert unnamed["folk.cosine"].standing == "not tested"
 
 
 @pytest.mark.parametrize(
@@ -346,9 +377,9 @@ def _places(message):
     return sorted(name for _, name, _, _ in string.Formatter().parse(message) if name)
 
 
-def _shown(renderable):
+def _shown(renderable, width=200):
     from rich.console import Console
 
-    console = Console(width=200, file=StringIO())
+    console = Console(width=width, file=StringIO())
     console.print(renderable)
     return console.file.getvalue()

@@ -47,9 +47,9 @@ def terminal(
     experiment: Experiment, outcomes: Sequence[Outcome], lang: Language = "en", folder: Path | None = None
 ) -> Any:
     """What a run ends with in a terminal: a table, the verdict and the folder, as a rich renderable."""
-    from .console import table
+    from .console import Board
 
-    return table(digest(experiment, outcomes), Words(lang), folder)
+    return Board(digest(experiment, outcomes), Words(lang), folder)
 
 
 def _timing(made: Digest) -> dict[str, Any]:

@@ -57,15 +57,31 @@ def claims(digest: Digest) -> list[Claim]:
     ]
 
 
+def find(digest: Digest, name: str) -> Row | None:
+    """The strategy the advice means, if it ran: by its own name, else the same method of another library.
+
+    ``adam+cosine`` also means ``torch.optim:Adam+cosine``, without options.
+    """
+    named = digest.row(name)
+    if named is not None:
+        return named
+    optimizer, _, schedule = name.partition("+")
+    for row in digest.ranked:
+        method = str(row.about["optimizer"]).rpartition(":")[2].rpartition(".")[2].lower()
+        if (method, row.about["schedule"]) == (optimizer, schedule) and not row.about["options"]:
+            return row
+    return None
+
+
 def _missing(digest: Digest, key: str, *names: str) -> Claim | None:
-    absent = [name for name in names if digest.row(name) is None]
+    absent = [name for name in names if find(digest, name) is None]
     if not absent:
         return None
     return Claim(f"folk.{key}", "not tested", ("folk.measured.missing", {"names": ", ".join(absent)}))
 
 
 def _default(digest: Digest) -> Claim:
-    adam = digest.row("adam")
+    adam = find(digest, "adam")
     if adam is None or len(digest.ranked) < 2:
         return _missing(digest, "default", "adam") or Claim(
             "folk.default", "not tested", ("folk.measured.alone", {})
@@ -76,12 +92,17 @@ def _default(digest: Digest) -> Claim:
     enough = all(found.verdict != "too few seeds" for found in made)
     standing: Standing = "did not hold" if better else ("held" if enough else "not shown")
     place = digest.ranked.index(adam) + 1
-    values: Values = {"place": place, "of": len(digest.ranked), "names": ", ".join(better) or numbers.NONE}
+    values: Values = {
+        "name": adam.name,
+        "place": place,
+        "of": len(digest.ranked),
+        "names": ", ".join(better) or numbers.NONE,
+    }
     return Claim("folk.default", standing, ("folk.measured.place", values))
 
 
 def _never_raises(digest: Digest) -> Claim:
-    adam = digest.row("adam")
+    adam = find(digest, "adam")
     if adam is None or not adam.rise.of:
         return _missing(digest, "never_raises", "adam") or Claim(
             "folk.never_raises", "not tested", ("folk.measured.no_readings", {})
@@ -93,7 +114,7 @@ def _never_raises(digest: Digest) -> Claim:
 def _duels(digest: Digest, duels: tuple[tuple[str, str, str], ...]) -> dict[str, Claim]:
     """Paired comparisons made together, with Holm's correction over those that could be run."""
     found: dict[str, Claim] = {}
-    rows = {key: (digest.row(ours), digest.row(theirs)) for key, ours, theirs in duels}
+    rows = {key: (find(digest, ours), find(digest, theirs)) for key, ours, theirs in duels}
     able = {key: (a, b) for key, (a, b) in rows.items() if a is not None and b is not None}
     made = statistics.compare([paired(a, b) for a, b in able.values()], digest.scale)
     standings: dict[statistics.Verdict, Standing] = {
@@ -120,7 +141,7 @@ def _duels(digest: Digest, duels: tuple[tuple[str, str, str], ...]) -> dict[str,
 
 
 def _both(digest: Digest, key: str, name: str, other: str, judge: Callable[[str, Row, Row], Claim]) -> Claim:
-    row, against = digest.row(name), digest.row(other)
+    row, against = find(digest, name), find(digest, other)
     if row is None or against is None:
         claim = _missing(digest, key, name, other)
         assert claim is not None, "one of the two did not run"
@@ -163,7 +184,7 @@ def _wider(key: str, row: Row, other: Row) -> Claim:
 
 
 def _agreement(digest: Digest) -> Claim:
-    lamb = digest.row("lamb")
+    lamb = find(digest, "lamb")
     if lamb is None or not lamb.rise.of:
         return _missing(digest, "agreement", "lamb") or Claim(
             "folk.agreement", "not tested", ("folk.measured.no_readings", {})

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from . import numbers, panels, verdict
 from .digest import Digest, Row
 from .figures import Panel, inline
-from .markup import Safe, tag
+from .markup import Safe, breakable, tag
 from .words import Words
 
 
@@ -67,7 +67,11 @@ def _section(
     figures = []
     for index, row in enumerate(rows):
         alt, caption = described(row)
-        head = tag("figcaption", tag("span", row.name, class_="name"), tag("span", caption, class_="small"))
+        head = tag(
+            "figcaption",
+            tag("span", breakable(row.name), class_="name"),
+            tag("span", caption, class_="small"),
+        )
         figures.append(tag("figure", head, inline(panel, digest, row, f"{key}-{index}", alt)))
     axes = tag(
         "p", tag("span", "↑ ", say(f"{key}.y")), tag("span", "→ ", say(f"{key}.x")), legend, class_="axes"

@@ -66,7 +66,7 @@ def _results(digest: Digest, say: Words) -> str:
             text = say("not_run") if row.about.get("not_run") else say("no_result")
             reason = f"{text}: {row.reason}" if row.reason else text
             lines.append([row.name, reason, *[""] * (len(heads) - 2)])
-    return _table(heads, lines)
+    return table(heads, lines)
 
 
 def _result(row: Row, digest: Digest, say: Words) -> list[str]:
@@ -100,7 +100,7 @@ def _robustness(digest: Digest, say: Words) -> str:
         for row in digest.rows
         if row.curve
     ]
-    return _table(heads, lines) if lines else ""
+    return table(heads, lines) if lines else ""
 
 
 def _folk(digest: Digest, say: Words) -> str:
@@ -109,7 +109,7 @@ def _folk(digest: Digest, say: Words) -> str:
         [say(claim.key), say(f"folk.standing.{claim.standing}"), say.fill(*claim.measured)]
         for claim in claims(digest)
     ]
-    return _table(heads, lines)
+    return table(heads, lines)
 
 
 def _errors(digest: Digest, say: Words) -> str:
@@ -126,7 +126,8 @@ def _errors(digest: Digest, say: Words) -> str:
     return "\n".join(lines) or plain(say("errors.none"))
 
 
-def _table(heads: list[str], lines: list[list[str]]) -> str:
+def table(heads: list[str], lines: list[list[str]]) -> str:
+    """A Markdown table; every cell is shown as it is."""
     rows = [
         list(map(plain, heads)),
         ["---"] * len(heads),

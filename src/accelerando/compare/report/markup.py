@@ -1,5 +1,6 @@
 """HTML put together from values, never from text: whatever is not `Safe` is escaped on its way in."""
 
+import re
 from html import escape
 
 
@@ -28,12 +29,22 @@ def tag(name: str, /, *children: object, **attributes: object) -> Safe:
     return Safe(f"<{name}{written}>{inner}</{name}>")
 
 
+def breakable(text: str) -> Safe:
+    """Escaped text that may break inside a strategy's name: before ``+`` and ``(``, after ``:`` and ``,``.
+
+    >>> breakable("torch.optim:Adam+cosine")
+    'torch.optim:<wbr>Adam<wbr>+cosine'
+    """
+    return Safe(_BREAKS.sub("<wbr>", escape(text)))
+
+
 def joined(parts: list[Safe] | tuple[Safe, ...]) -> Safe:
     """Markup after markup."""
     return Safe("".join(parts))
 
 
 _VOID = frozenset({"meta", "br", "hr", "col"})
+_BREAKS = re.compile(r"(?<=[\w)])(?=[+(]\w)|(?<=[:,])(?=\w)")
 
 
 def _text(child: object) -> str:

@@ -3,10 +3,10 @@
 from importlib.resources import files
 
 from . import numbers, verdict
-from .digest import Digest
+from .digest import Digest, Row
 from .folk import claims
 from .gallery import curves, rates, robustness
-from .markup import Safe, joined, tag
+from .markup import Safe, breakable, joined, tag
 from .table import results
 from .words import Words
 
@@ -46,7 +46,7 @@ def _header(digest: Digest, say: Words) -> Safe:
     return tag(
         "header",
         tag("p", say("eyebrow"), " · ", title, class_="eyebrow"),
-        tag("h1", verdict.headline(digest, say)),
+        tag("h1", breakable(verdict.headline(digest, say))),
         tag("p", verdict.rises(digest, say), class_="second"),
         tag("p", facts, class_="facts"),
         tag("nav", *(tag("a", say(name), href=f"#{name}") for name in anchors)),
@@ -91,7 +91,7 @@ def time(digest: Digest, say: Words) -> Safe:
     for row in timed:
         bar = tag("span", class_="bar", style=f"width:{100 * row.step_seconds / longest:.1f}%")
         cells = [
-            tag("th", row.name, scope="row", class_="name"),
+            tag("th", breakable(row.name), scope="row", class_="name"),
             tag("td", numbers.seconds(row.step_seconds), class_="num", data_label=heads[1]),
             tag("td", bar, style="width:50%", data_label="", aria_hidden="true"),
         ]
@@ -155,7 +155,12 @@ def facts(digest: Digest, say: Words) -> list[tuple[str, str]]:
         (say("ran.tune"), ", ".join(map(str, experiment.tune_seeds))),
         (say("ran.fresh"), ", ".join(map(str, experiment.fresh_seeds))),
         (say("ran.baseline"), experiment.baseline),
-        (say("ran.strategies"), ", ".join(row.name for row in digest.rows)),
+        (say("ran.strategies"), "; ".join(map(_described, digest.rows))),
         (say("ran.device"), experiment.device),
         (say("ran.versions"), ", ".join(f"{name} {version}" for name, version in experiment.versions)),
     ]
+
+
+def _described(row: Row) -> str:
+    note = str(row.about.get("note") or "")
+    return f"{row.name} ({note})" if note else row.name

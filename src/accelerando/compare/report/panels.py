@@ -32,7 +32,7 @@ def robustness(figure: Any, digest: Digest, row: Row) -> None:
     axes.set_xscale("log")
     if rates:
         axes.set_xlim(rates[0] / 1.6, rates[-1] * 1.6)
-        _decades(axes.xaxis, rates[0], rates[-1])
+        _decades(axes.xaxis, rates[0], rates[-1], ticks=4)
     for left, right in stretches(row.curve):
         axes.axvspan(left, right, color=ACCENT, alpha=0.16, linewidth=0)
     for other in digest.rows:
@@ -175,12 +175,12 @@ def _steps(axes: Any, digest: Digest) -> None:
     axes.locator_params(axis="x", nbins=4, integer=True)
 
 
-def _decades(axis: Any, low: float, high: float) -> None:
+def _decades(axis: Any, low: float, high: float, ticks: int = 6) -> None:
     """Few, plainly written ticks: powers of ten where there are enough, else 1, 2, 5."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     span = math.log10(high / low) if low > 0 else 1.0
-    axis.set_major_locator(LogLocator(subs=(1.0,) if span > 2 else (1.0, 2.0, 5.0), numticks=6))
+    axis.set_major_locator(LogLocator(subs=(1.0,) if span > 2 else (1.0, 2.0, 5.0), numticks=ticks))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda value, _: plain_tick(value)))
 

@@ -5,7 +5,7 @@ import math
 from ..statistics import Scale
 from . import numbers, verdict
 from .digest import Digest, Row
-from .markup import Safe, tag
+from .markup import Safe, breakable, tag
 from .words import Words
 
 
@@ -55,7 +55,9 @@ def _line(row: Row, digest: Digest, say: Words, heads: dict[str, str], span: tup
     p = f"p = {numbers.p_value(row.versus.adjusted)}" if row.versus else None
     verdict_class = "baseline" if row.versus is None else row.versus.verdict.split()[0]
     cells = {
-        "strategy": tag("th", tag("span", row.name, class_="name"), _small(_remarks(row, say)), scope="row"),
+        "strategy": tag(
+            "th", tag("span", breakable(row.name), class_="name"), _small(_remarks(row, say)), scope="row"
+        ),
         "rate": _cell(heads["rate"], numbers.chosen(row), class_="num"),
         "loss": _cell(
             say("column.loss"),
@@ -95,7 +97,7 @@ def _off(row: Row, say: Words, columns: int) -> Safe:
     text = say("not_run") if row.about.get("not_run") else say("no_result")
     return tag(
         "tr",
-        tag("th", tag("span", row.name, class_="name"), scope="row"),
+        tag("th", tag("span", breakable(row.name), class_="name"), scope="row"),
         tag("td", f"{text}: {reason}" if reason else text, colspan=columns - 1, data_label=""),
         class_="off",
     )
@@ -152,8 +154,6 @@ def _remarks(row: Row, say: Words) -> str | None:
         remarks.append(say("edge.extended", rates=", ".join(map(numbers.rate, row.extended))))
     if row.edge:
         remarks.append(say(f"edge.{row.edge}"))
-    if row.about.get("note"):
-        remarks.append(str(row.about["note"]))
     return "; ".join(remarks) or None
 
 

@@ -48,7 +48,8 @@ MESSAGES: dict[str, str] = {
     "results.note": (
         "Each strategy's rate was chosen on the tuning seeds; only seeds that had no part in the choice are shown "
         "here. Loss: {centre} over seeds with its 95 % Student interval. Verdict: paired with {baseline} seed by "
-        "seed, exact sign-flip test, Holm's correction over {count} comparisons, level 5 %."
+        "seed, exact sign-flip test, Holm's correction over {count} comparisons, level 5 %. The interval of an "
+        "effect is of that one comparison, without the correction."
     ),
     "centre.log": "geometric mean",
     "centre.linear": "mean",
@@ -117,7 +118,7 @@ MESSAGES: dict[str, str] = {
     "folk.measured.no_readings": "Its rate was not measured.",
     "folk.measured.no_tuning": "No common rates were tried.",
     "folk.measured.one_batch_size": "Every trial has the same batch size.",
-    "folk.measured.place": "adam came {place} of {of}; shown better than it: {names}.",
+    "folk.measured.place": "{name} came {place} of {of}; shown better than it: {names}.",
     "folk.measured.duel": "{ours} against {theirs}: {effect}, p = {p}, {n} seeds.",
     "folk.measured.largest_rate": (
         "At the largest common rate, {rate}: {ours} {loss}, {theirs} {other}. Diverged while tuning: {lost} and "
@@ -200,5 +201,12 @@ MESSAGES: dict[str, str] = {
         "The same budget for every strategy, the same initial weights and batch order per seed, the same number "
         "of rates on one grid. A diverged trial is the worst result and is never dropped."
     ),
+    # several tasks
+    "profiles": "Performance profiles over tasks",
+    "profiles.note": "The share of tasks on which a strategy needs at most τ times the steps of the fastest one to the target; score: its mean for τ from 1 to 4. A strategy that misses the target counts as never.",
+    "profiles.score": "score",
+    "profiles.steps": "steps, {task}",
+    "profiles.targets": "Targets (held-out loss; where a task declares none, what its baseline ends with):",
+    "profiles.y": "share of tasks",
     "terminal.folder": "Report: {folder}",
 }

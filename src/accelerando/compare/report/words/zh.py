@@ -29,6 +29,7 @@ MESSAGES: dict[str, str] = {
     "results.note": (
         "每种策略的学习率由调参种子选出；这里只列出没有参与选择的种子。损失：各种子的{centre}与 95 % 学生 t 区间。"
         "结论：与 {baseline} 逐种子配对，精确符号翻转检验，对 {count} 次比较作 Holm 校正，水平 5 %。"
+        "效应的区间只针对该次比较，未作校正。"
     ),
     "centre.log": "几何平均",
     "centre.linear": "平均",
@@ -94,7 +95,7 @@ MESSAGES: dict[str, str] = {
     "folk.measured.no_readings": "没有测量它的学习率。",
     "folk.measured.no_tuning": "没有试过共同的学习率。",
     "folk.measured.one_batch_size": "所有试验的批大小相同。",
-    "folk.measured.place": "adam 在 {of} 个中列第 {place}；显出比它好的：{names}。",
+    "folk.measured.place": "{name} 在 {of} 个中列第 {place}；显出比它好的：{names}。",
     "folk.measured.duel": "{ours} 对 {theirs}：{effect}，p = {p}，{n} 个种子。",
     "folk.measured.largest_rate": (
         "在最大的共同学习率 {rate} 处：{ours} {loss}，{theirs} {other}。调参时发散：{lost} 次与 {other_lost} 次试验。"
@@ -163,5 +164,11 @@ MESSAGES: dict[str, str] = {
         "每种策略预算相同，同一种子的初始权重与批次顺序相同，同一网格上的学习率个数相同。"
         "发散的试验是最差结果，从不剔除。"
     ),
+    "profiles": "跨任务的性能曲线",
+    "profiles.note": "策略达到目标所需步数不超过最快者 τ 倍的任务所占的比例；得分：τ 从 1 到 4 的平均。没有达到目标的算作从不。",
+    "profiles.score": "得分",
+    "profiles.steps": "步数，{task}",
+    "profiles.targets": "目标（留出损失；任务未设目标时为其基线最后的损失）：",
+    "profiles.y": "任务比例",
     "terminal.folder": "报告：{folder}",
 }
