@@ -62,7 +62,7 @@ class Bench:
     home: Path
     name: str
     seeds: int = 8
-    steps: int = 1000
+    steps: int = 400
     process: "subprocess.Popen[bytes] | None" = None
     options: tuple[str, ...] = field(default=())
 
@@ -197,7 +197,7 @@ def main() -> None:
     parser.add_argument("--driver-kills", type=int, default=20)
     parser.add_argument("--worker-kills", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=8, help="fresh seeds of the experiment")
-    parser.add_argument("--steps", type=int, default=1000, help="updates of one trial")
+    parser.add_argument("--steps", type=int, default=400, help="updates of one trial")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     asked = parser.parse_args()
     dice = random.Random(asked.seed)

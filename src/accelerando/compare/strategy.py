@@ -119,6 +119,9 @@ def _part(piece: str, text: str) -> Part:
         ) from error
     if not isinstance(call, ast.Call) or call.args or not isinstance(call.func, ast.Name):
         raise SpecError(f"strategy {text!r}: options are keywords; write {name}(key=value, …)")
+    keys = [word.arg for word in call.keywords]
+    if len(set(keys)) < len(keys):
+        raise SpecError(f"strategy {text!r}: an option of {name!r} is given twice; give it once")
     return Part(
         name, MappingProxyType({_key(word, name, text): _literal(word, name, text) for word in call.keywords})
     )
@@ -132,7 +135,9 @@ def _key(word: ast.keyword, name: str, text: str) -> str:
 
 def _literal(word: ast.keyword, name: str, text: str) -> Any:
     try:
-        return ast.literal_eval(word.value)
+        value = ast.literal_eval(word.value)
+        ast.literal_eval(repr(value))  # 1e999 is read as infinity, which has no literal
+        return value
     except (ValueError, TypeError) as error:
         shown = ast.unparse(word.value)
         raise SpecError(

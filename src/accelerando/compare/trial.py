@@ -191,7 +191,7 @@ def _numbers(found: Any, name: str) -> dict[str, float]:
         got = sorted(found) if isinstance(found, Mapping) else type(found).__name__
         raise TaskError(f"{name}: evaluate must return a mapping with 'loss' in it, got {got}")
     try:
-        return {str(key): float(value) for key, value in found.items()}
+        return {str(key): float(found[key]) for key in sorted(found, key=str)}
     except (TypeError, ValueError) as error:
         raise TaskError(
             f"{name}: evaluate must return numbers: {error}; return float(value) for each"

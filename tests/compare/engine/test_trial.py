@@ -1,0 +1,159 @@
+import math
+import re
+
+import pytest
+import torch
+
+from accelerando.compare.records import Trial
+from accelerando.compare.resolve import resolve
+from accelerando.compare.trial import run
+
+
+def trained(path, **changes):
+    resolved = resolve(str(path))
+    settings = {"strategy": "sgd", "rate": 1e-3, "seed": 0, "phase": "tune", "device": "cpu", "versions": ()}
+    settings |= {
+        "task": resolved.task.name,
+        "task_hash": resolved.hash,
+        "steps": resolved.task.steps,
+        "evals": 4,
+    }
+    return run(Trial(**settings | changes), resolved)
+
+
+def test_a_run_is_the_plain_loop(bowl):
+    outcome = trained(bowl)
+    task = resolve(str(bowl)).task
+    torch.manual_seed(0)
+    model, batches = task.model(), task.batches(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = task.loss(model, next(batches))
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    assert outcome.status == "done"
+    assert [loss for _, loss in outcome.losses] == losses
+    with torch.no_grad():
+        assert outcome.final == task.evaluate(model)
+    assert [step for step, _ in outcome.evals] == [0, 10, 20, 30, 40]
+    assert outcome.evals[-1][1] == outcome.final
+    assert outcome.seconds > 0
+
+
+def test_the_lens_reads_sgds_rate(bowl):
+    for _, nominal, gain, alignment, effective in trained(bowl).rates:
+        assert nominal == 1e-3
+        assert (gain, alignment, effective) == pytest.approx((1e-3, 1.0, 1e-3), rel=1e-4)
+
+
+def test_strategies_share_weights_and_batches_at_a_seed(bowl):
+    first, second = trained(bowl), trained(bowl, strategy="torch.optim:Adam+cosine")
+    assert first.evals[0] == second.evals[0]
+    assert first.losses[0] == second.losses[0]
+    assert first.evals[0] != trained(bowl, seed=1).evals[0]
+
+
+def test_evaluation_leaves_the_random_state_alone(written):
+    dice = written(
+        ("def loss(model, batch):", "def loss(model, batch):\n    batch = (batch[0] + torch.randn(10),)"),
+        ("def evaluate(model):", "def evaluate(model):\n    torch.randn(3)"),
+    )
+    assert trained(dice, evals=2).losses == trained(dice, evals=20).losses
+
+
+def test_evaluates_in_eval_mode_without_gradients_and_trains_in_train_mode(written):
+    path = written(
+        (
+            "def evaluate(model):",
+            "def evaluate(model):\n    assert not model.training and not torch.is_grad_enabled()",
+        ),
+        ("def loss(model, batch):", "def loss(model, batch):\n    assert model.training"),
+    )
+    assert trained(path).status == "done"
+
+
+def test_an_averaging_optimizer_is_evaluated_in_eval_mode(bowl, monkeypatch):
+    class Averaging(torch.optim.SGD):
+        calls = []
+
+        def train(self):
+            self.calls.append("train")
+
+        def eval(self):
+            self.calls.append("eval")
+
+    monkeypatch.setattr(torch.optim, "Averaging", Averaging, raising=False)
+    trained(bowl, strategy="torch.optim:Averaging")
+    assert Averaging.calls == ["eval", "train"] * 5
+
+
+def test_divergence_is_an_outcome_with_its_step(bowl):
+    outcome = trained(bowl, rate=1e4)
+    assert outcome.status == "diverged"
+    assert 1 < outcome.losses[-1][0] < 40
+    assert not math.isfinite(outcome.losses[-1][1])
+    assert f"at update {outcome.losses[-1][0]}" in outcome.message
+
+
+LOSS = "    return (SCALES * (model.place - batch[0]).square()).sum()"
+EVALUATE = '    return {"loss": float((SCALES * model.place.square()).sum())}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message", "place"),
+    [
+        (LOSS, "    return (torch.ones(3) * model.place).sum()", "size of tensor a", "in loss"),
+        (LOSS, "    return model.place - batch[0]", r"must return one number.*\(10,\); take its mean", ""),
+        (LOSS, "    return 1.0", "must return one number as a tensor, got float", ""),
+        (LOSS, "    return model.place.detach().sum()", "does not depend on the model's parameters", ""),
+        (
+            LOSS,
+            "    return (model.place * float('nan')).sum()",
+            "nan on the first batch.*no strategy is to blame",
+            "",
+        ),
+        (LOSS, "    raise SystemExit(4)", "SystemExit: 4", "in loss"),
+        (EVALUATE, "    return 3.0", "must return a mapping with 'loss'.*got float", ""),
+        (EVALUATE, "    return {'accuracy': 1.0}", r"must return a mapping with 'loss'.*\['accuracy'\]", ""),
+        (EVALUATE, "    return {'loss': torch.ones(3)}", "must return numbers", ""),
+        (
+            EVALUATE,
+            "    return {'loss': float('nan')}",
+            "before the first update, so no strategy is to blame",
+            "",
+        ),
+        (EVALUATE, "    return {'loss': 1 / 0}", "ZeroDivisionError", "in evaluate"),
+        (
+            "    while True:",
+            "    for _ in range(7):",
+            r"ended after 7 of 40 updates; make it endless.*--steps 7",
+            "",
+        ),
+        ("    while True:", "    for _ in range(0):", "ended after 0 of 40 updates", ""),
+        ("torch.nn.Parameter(torch.randn(10))", "torch.randn(10)", "no parameters to train", ""),
+        ('Task("bowl", Bowl,', 'Task("bowl", lambda: 3,', "must return a torch.nn.Module, got int", ""),
+    ],
+)
+def test_a_broken_task_says_what_and_where(written, old, new, message, place):
+    path = written((old, new))
+    outcome = trained(path)
+    assert outcome.status == "error"
+    assert re.search(message, outcome.message), outcome.message
+    assert outcome.place.endswith(place)
+    if place:
+        assert outcome.place.startswith(f"{path.name}:")
+    assert "Traceback" in outcome.traceback
+
+
+def test_a_task_of_what_cannot_be_pickled_runs(written):
+    path = written(
+        ("def task():", "LOCK = __import__('threading').Lock()\n\n\ndef task():"),
+        (
+            'Task("bowl", Bowl, batches, loss,',
+            'Task("bowl", lambda: Bowl(), batches, lambda m, b: (LOCK, loss(m, b))[1],',
+        ),
+    )
+    assert trained(path).status == "done"
