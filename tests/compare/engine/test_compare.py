@@ -153,7 +153,8 @@ def test_a_task_that_always_breaks_stops_early_and_says_where(written, acceleran
 
 def test_an_experiment_in_toml(bowl, accelerando, tmp_path):
     (tmp_path / "bowl.toml").write_text(
-        'task = "bowl.py"\nstrategies = ["sgd", "torch.optim:Gone"]\nrates = [1e-3]\nfresh_seeds = 9\nout = "t"\n'
+        'task = "bowl.py"\nout = "t"\nstrategies = ["sgd", "torch.optim:Gone"]\n'
+        "rates = [1e-3]\nfresh_seeds = 9\n"
     )
     result = accelerando("compare", "--config", "bowl.toml", "--seeds", 2, "--json", "--lang", "zh")
     assert result.returncode == 0, result.stderr
