@@ -109,6 +109,7 @@ def _drive(spec: Any, resolved: Any, experiment: Any, retry: bool, as_json: bool
                 err=True,
             )
             sys.exit(INTERRUPTED)
+        driver.check()
         show(experiment, outcomes, folder, as_json, lang)
         click.echo(
             f"{progress.done} trials ({progress.resumed} of them from before) in {progress.seconds:.0f} s",

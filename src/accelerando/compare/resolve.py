@@ -121,7 +121,8 @@ def _made(module: ModuleType, file: Path, function: str) -> "Task":
 def _broken(error: BaseException, file: Path, when: str) -> TaskError:
     if isinstance(error, KeyboardInterrupt):
         raise error
-    place = place_of(error.__traceback__, file.parent)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    place = place_of(error.__traceback__, file.parent) if own else file.name
     hint = "install it, or correct the import" if isinstance(error, ImportError) else "mend it"
     return TaskError(f"{place}: {when} raised {type(error).__name__}: {error}; {hint} and run again")
 

@@ -68,7 +68,6 @@ class Driver:
         self._running: dict[str, Trial] = {}
         self._courses: dict[str, plan.Course] = {}
         self._resumed = 0
-        self._failures: list[Outcome] = []
         self._best: tuple[str, float | None, float] | None = None
         self._began = monotonic()
         for strategy in experiment.strategies:
@@ -91,6 +90,21 @@ class Driver:
     def missing(self) -> list[Trial]:
         """What is still to be run, as far as is known."""
         return [trial for trial in plan.interleaved(self._courses) if trial.id not in self._known]
+
+    def check(self) -> None:
+        """Look whether everything fails alike.
+
+        Raises:
+            TaskError: Every trial recorded ended in the same error, so it is the task's.
+        """
+        messages = {outcome.message if outcome.status == "error" else "" for outcome in self._known.values()}
+        if len(messages) == 1 and "" not in messages:
+            first = next(iter(self._known.values()))
+            raise TaskError(
+                f"every trial fails alike, at {first.place or 'an unknown place'}: {first.message}\n"
+                f"Mend the task and run the same command again: a changed task starts afresh; with\n"
+                f"--retry-errors an unchanged one is tried again"
+            )
 
     def run(self, executor: Executor) -> None:
         """Run until nothing is missing.
@@ -146,16 +160,8 @@ class Driver:
         self._weigh(outcome)
         self._advance(next(s for s in self.experiment.strategies if s["name"] == trial.strategy))
         self._say()
-        if outcome.status != "error":
-            self._failures.clear()
-            return
-        self._failures.append(outcome)
-        never = all(known.status == "error" for known in self._known.values())
-        if never and len(self._failures) >= HOPELESS and len({o.message for o in self._failures}) == 1:
-            raise TaskError(
-                f"every trial fails alike, at {outcome.place or 'an unknown place'}: {outcome.message}\n"
-                f"Mend the task and run the same command again; a changed task starts afresh"
-            )
+        if len(self._known) >= HOPELESS:
+            self.check()
 
     def _advance(self, strategy: Mapping[str, Any]) -> None:
         """Bring one strategy's course up to date, reading what earlier runs have recorded."""
