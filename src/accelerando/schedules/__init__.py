@@ -2,10 +2,26 @@
 
 from accelerando.schedules.base import Schedule, create, from_dict, from_json, names
 from accelerando.schedules.combine import PerGroup, per_group
+from accelerando.schedules.containers import ChainedScheduler, SequentialLR
 from accelerando.schedules.cosine import Cosine as cosine
 from accelerando.schedules.cosine import CosineRestarts as cosine_restarts
+from accelerando.schedules.cycles import CyclicLR, OneCycleLR
 from accelerando.schedules.cyclic import Cyclic as cyclic
 from accelerando.schedules.cyclic import OneCycle as one_cycle
+from accelerando.schedules.decays import (
+    WSD,
+    ConstantLR,
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    ExponentialLR,
+    LambdaLR,
+    LinearLR,
+    MultiStepLR,
+    PolynomialLR,
+    StepLR,
+)
+from accelerando.schedules.plateau import ReduceLROnPlateau
+from accelerando.schedules.scheduled import ScheduledLR
 from accelerando.schedules.shapes import Constant as constant
 from accelerando.schedules.shapes import Exponential as exponential
 from accelerando.schedules.shapes import InverseSqrt as inverse_sqrt
@@ -19,8 +35,24 @@ from accelerando.schedules.warm import Warmup as warmup
 from accelerando.schedules.warm import WarmupStableDecay as wsd
 
 __all__ = [
+    "WSD",
+    "ChainedScheduler",
+    "ConstantLR",
+    "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
+    "CyclicLR",
+    "ExponentialLR",
+    "LambdaLR",
+    "LinearLR",
+    "MultiStepLR",
+    "OneCycleLR",
     "PerGroup",
+    "PolynomialLR",
+    "ReduceLROnPlateau",
     "Schedule",
+    "ScheduledLR",
+    "SequentialLR",
+    "StepLR",
     "constant",
     "cooldown",
     "cosine",

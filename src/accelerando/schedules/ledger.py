@@ -30,6 +30,7 @@ class Ledger:
         self.rows: dict[str, Row] = {}
         self._stamps: list[tuple[Any, int] | None] = []
         self._undecided: list[torch.Tensor] = []
+        self._stale: set[int] = set()
         self.observe(optimizer)
 
     @classmethod
@@ -86,8 +87,9 @@ class Ledger:
         before = [self.product(i) for i in range(len(self.written))]
         self.rows[key] = list(factors)
         for i, group in enumerate(optimizer.param_groups):
-            if self.product(i) != before[i] or self.written[i] != self._target(i) == 0.0:
+            if i in self._stale or self.product(i) != before[i]:
                 self.write(i, group, self._target(i))
+        self._stale.clear()
 
     def write(self, i: int, group: dict[str, Any], lr: float) -> None:
         """Set one group's rate; a tensor is filled, never replaced."""
@@ -99,6 +101,28 @@ class Ledger:
             group["lr"] = self.written[i] = lr
         self._stamp(i, group["lr"])
 
+    def rebase(self, i: int, group: dict[str, Any], lr: float) -> None:
+        """Make ``lr`` the rate at factor 1 of a group, as a scheduler that names its rates outright does."""
+        group["initial_lr"] = lr
+        self.references[i] = lr * float(group.get("lr_scale", 1.0))
+        self.outside[i] = 1.0
+        self._stale.add(i)
+
+    def forgive_zero(self, i: int) -> None:
+        """Start afresh on a group that a finished run has left at rate 0."""
+        if self.outside[i] == 0.0:
+            self.start_over(i)
+
+    def start_over(self, i: int) -> None:
+        """Forget what other hands did to a group."""
+        self.outside[i] = 1.0
+        self._stale.add(i)
+
+    def drop(self, optimizer: torch.optim.Optimizer, key: str) -> None:
+        """Take a scheduler's factors out of the product."""
+        self.set(optimizer, key, [])
+        del self.rows[key]
+
     def product(self, i: int) -> float:
         """The factors of all schedulers on group ``i``; one that has not seen the group yet counts as 1."""
         total = 1.0
@@ -109,7 +133,9 @@ class Ledger:
 
     def name_for(self, kind: str) -> str:
         """A key for a scheduler, the same in every process that builds the same ones in the same order."""
-        taken = sum(1 for key in self.rows if key.rpartition("#")[0] == kind)
+        taken = 0
+        while f"{kind}#{taken}" in self.rows:
+            taken += 1
         return f"{kind}#{taken}"
 
     def snapshot(self, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

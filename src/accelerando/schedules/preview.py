@@ -1,5 +1,6 @@
 """The whole curve of a schedule, as a table and a figure, with every rise marked."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,7 +44,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Curve:
-    """The rate of one parameter group at steps 0, 1, …"""
+    """The rate of one parameter group at every step from 0."""
 
     rates: np.ndarray
     length: int | None
@@ -59,7 +60,7 @@ class Curve:
         kinds = np.where(jump, 2, ways)
         cuts = np.flatnonzero(np.diff(kinds)) + 1
         bounds = [0, *cuts.tolist(), len(moves)]
-        return [self._stretch(int(kinds[a]), a, b) for a, b in zip(bounds, bounds[1:], strict=False) if b > a]
+        return [self._stretch(int(kinds[a]), a, b) for a, b in itertools.pairwise(bounds) if b > a]
 
     def rises(self) -> list[Stretch]:
         """The stretches over which the rate rises."""
