@@ -37,13 +37,13 @@ class Entry:
 
 
 def _cosine(optimizer: "torch.optim.Optimizer", steps: int, options: dict[str, Any]) -> Any:
-    from torch.optim.lr_scheduler import CosineAnnealingLR
+    from accelerando.schedules import CosineAnnealingLR
 
     return CosineAnnealingLR(optimizer, T_max=steps, **options)
 
 
 def _cyclic(optimizer: "torch.optim.Optimizer", steps: int, options: dict[str, Any]) -> Any:
-    from torch.optim.lr_scheduler import CyclicLR
+    from accelerando.schedules import CyclicLR
 
     cycles = options.pop("cycles", 4)
     tops = [group["lr"] for group in optimizer.param_groups]
@@ -53,7 +53,7 @@ def _cyclic(optimizer: "torch.optim.Optimizer", steps: int, options: dict[str, A
 
 
 def _plateau(optimizer: "torch.optim.Optimizer", steps: int, options: dict[str, Any]) -> Any:
-    from torch.optim.lr_scheduler import ReduceLROnPlateau
+    from accelerando.schedules import ReduceLROnPlateau
 
     return ReduceLROnPlateau(optimizer, **{"factor": 0.1, "patience": 3, **options})
 
