@@ -97,7 +97,7 @@ class Outcome:
         evals: (step, held-out metrics), step 0 included.
         losses: (step, training loss), thinned.
         rates: (step, nominal, gain, alignment, effective rate), thinned.
-        rise: (step, factor) of the largest rise of the gain at unchanged gradient scale; None if none.
+        rise: (step, factor) of the largest rise of the gain that no schedule asked for; None if none.
         seconds: Training time with the clock stopped during evaluation.
         message: Why there is no result, in words.
         place: Where: ``file:line in function``.

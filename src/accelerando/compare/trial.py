@@ -2,8 +2,9 @@
 
 import math
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from accelerando.compare.records import Outcome, Trial
 from accelerando.compare.resolve import Resolved, place_of
 from accelerando.compare.strategy import parse
 from accelerando.errors import TaskError
-from accelerando.lens.measure import Measure, measure, rise_of
+from accelerando.lens.measure import Measure, Reading, measure, rise_of
 
 if TYPE_CHECKING:
     from accelerando.compare.task import Batch, Task
@@ -165,12 +166,22 @@ class _Session:
             evals=tuple(self.evals),
             losses=tuple(self.losses),
             rates=tuple((r.step, r.nominal, r.gain, r.alignment, r.effective) for r in readings),
-            rise=rise_of(readings),
+            rise=_own_rise(readings, scheduled=bool(parse(self.trial.strategy).schedules)),
             seconds=self.seconds,
             message=message,
             place=place,
             traceback=trace,
         )
+
+
+def _own_rise(readings: Sequence[Reading], scheduled: bool) -> tuple[int, float] | None:
+    """The rise that no schedule asked for: of the gain per nominal rate where there is a schedule.
+
+    Without one, a nominal rate that rises was raised by the optimizer itself, and counts.
+    """
+    if not scheduled:
+        return rise_of(readings)
+    return rise_of([replace(r, gain=r.gain / r.nominal, nominal=1.0) for r in readings if r.nominal > 0])
 
 
 @contextmanager

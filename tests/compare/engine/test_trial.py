@@ -49,6 +49,23 @@ def test_the_lens_reads_sgds_rate(bowl):
         assert (gain, alignment, effective) == pytest.approx((1e-3, 1.0, 1e-3), rel=1e-4)
 
 
+def test_a_cycle_is_the_schedules_rise_and_not_sgds_own(bowl):
+    assert trained(bowl, strategy="sgd+cyclic", steps=200).rise is None
+
+
+def test_a_rate_that_the_optimizer_raises_is_its_own_rise(bowl, monkeypatch):
+    class Raising(torch.optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            for group in self.param_groups:
+                group["lr"] = min(group["lr"] * 1.05, 1e-3)
+
+    monkeypatch.setattr(torch.optim, "Raising", Raising, raising=False)
+    step, factor = trained(bowl, strategy="torch.optim:Raising", steps=200, rate=1e-5).rise
+    assert step < 200
+    assert factor > 10
+
+
 def test_strategies_share_weights_and_batches_at_a_seed(bowl):
     first, second = trained(bowl), trained(bowl, strategy="torch.optim:Adam+cosine")
     assert first.evals[0] == second.evals[0]
