@@ -21,6 +21,7 @@ from accelerando.schedules.decays import (
     StepLR,
 )
 from accelerando.schedules.plateau import ReduceLROnPlateau
+from accelerando.schedules.progress import RaiseOnProgress
 from accelerando.schedules.scheduled import ScheduledLR
 from accelerando.schedules.shapes import Constant as constant
 from accelerando.schedules.shapes import Exponential as exponential
@@ -48,6 +49,7 @@ __all__ = [
     "OneCycleLR",
     "PerGroup",
     "PolynomialLR",
+    "RaiseOnProgress",
     "ReduceLROnPlateau",
     "Schedule",
     "ScheduledLR",

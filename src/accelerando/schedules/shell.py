@@ -113,8 +113,9 @@ class Shell(LRScheduler):
         self._held += 1
         if self._held == self.PATIENCE:
             warnings.warn(
-                f"{self._name}: step() was called {self._held} times in a row without an optimizer step "
-                "between, and did not move on; to look ahead use preview(), to move in any case use advance()",
+                f"{self._name}: step() was called {self._held} times in a row without an optimizer "
+                "step between, and did not move on; to look ahead use preview(), to move in any case "
+                "use advance()",
                 stacklevel=4,
             )
         return False
