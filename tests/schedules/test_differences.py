@@ -1,4 +1,4 @@
-"""Where torch surprises: what torch does today, and what ours does instead; a change in torch fails here too."""
+"""Where torch surprises: what torch does, and what ours does instead; a change in torch fails too."""
 
 import copy
 
@@ -64,7 +64,9 @@ def test_cyclic_without_momentum(run):
     with pytest.raises(ValueError, match="must support momentum"):
         theirs.CyclicLR(run(kind=torch.optim.Adagrad).optimizer, **options)
     ours.CyclicLR(run(kind=torch.optim.Adagrad).optimizer, **options)
-    with pytest.raises(ValueError, match=r"cycle_momentum=True needs.*Adagrad \(group 0\).*cycle_momentum=False"):
+    with pytest.raises(
+        ValueError, match=r"cycle_momentum=True needs.*Adagrad \(group 0\).*cycle_momentum=False"
+    ):
         ours.CyclicLR(run(kind=torch.optim.Adagrad).optimizer, **options, cycle_momentum=True)
 
 
@@ -185,7 +187,9 @@ def test_plateau_and_nan(run):
         waiting.step(float("nan"))
     for _ in range(10):
         waiting.step(float("nan"))
-    assert other.lr == 0.1 and waiting.best == 1.0 and waiting.num_bad_epochs == 0 and waiting.not_finite == 11
+    assert (
+        other.lr == 0.1 and waiting.best == 1.0 and waiting.num_bad_epochs == 0 and waiting.not_finite == 11
+    )
     assert "11 values of the metric were not finite" in str(waiting.describe())
 
 
@@ -207,7 +211,10 @@ def test_a_container_with_a_metric(run):
         one = run()
         theirs.ChainedScheduler([theirs.ReduceLROnPlateau(one.optimizer)], optimizer=one.optimizer)
     one = run()
-    parts = [ours.LinearLR(one.optimizer, 0.1, total_iters=10), ours.ReduceLROnPlateau(one.optimizer, patience=0)]
+    parts = [
+        ours.LinearLR(one.optimizer, 0.1, total_iters=10),
+        ours.ReduceLROnPlateau(one.optimizer, patience=0),
+    ]
     chained = ours.ChainedScheduler(parts)
     one.follow(chained, 20, feed=lambda t: 1.0 if t in (3, 6) else None)
     assert one.lr == pytest.approx(0.01)

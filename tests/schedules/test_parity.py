@@ -134,7 +134,9 @@ def test_fractions_of_an_epoch(run):
     np.testing.assert_allclose(both[1], both[0], rtol=1e-9)
 
 
-@pytest.mark.parametrize("case", ["cosine", "linear", "triangular2", "one cycle", "longer restarts", "multi step"])
+@pytest.mark.parametrize(
+    "case", ["cosine", "linear", "triangular2", "one cycle", "longer restarts", "multi step"]
+)
 @pytest.mark.filterwarnings("ignore:Detected call of")
 def test_a_state_of_torchs_scheduler_is_taken_over(case, run):
     name, options = CASES[case]

@@ -137,7 +137,9 @@ def test_operators_and_their_values():
 def test_untuned_warmup_is_the_papers():
     t = np.arange(1, 3001)
     np.testing.assert_allclose(s.warmup.untuned(0.999)(t - 1), np.minimum(1, 0.0005 * t), rtol=1e-12)
-    np.testing.assert_allclose(s.warmup.untuned(0.999, "exponential")(t - 1), 1 - np.exp(-0.001 * t), rtol=1e-9)
+    np.testing.assert_allclose(
+        s.warmup.untuned(0.999, "exponential")(t - 1), 1 - np.exp(-0.001 * t), rtol=1e-9
+    )
     assert s.warmup.untuned(0.999) == s.parse("warmup.untuned(0.999)")
     np.testing.assert_allclose(s.warmup.untuned(0.999)(t), s.warmup(1999)(t), rtol=1e-10)
 
@@ -169,8 +171,8 @@ def test_a_member_for_each_group():
 
 
 def test_every_public_name_is_there():
-    for name in ("constant linear polynomial exponential step multi_step cosine cosine_restarts cyclic one_cycle "
-                 "warmup wsd inverse_sqrt cooldown").split():  # fmt: skip
+    for name in ("constant linear polynomial exponential step multi_step cosine cosine_restarts cyclic "
+                 "one_cycle warmup wsd inverse_sqrt cooldown").split():  # fmt: skip
         assert getattr(s, name).name == name and name in s.names()
     assert s.create("cosine", steps=10, final=0.5) == s.cosine(10, 0.5)
     assert sorted(s.__all__) == sorted(set(s.__all__)) and all(hasattr(s, name) for name in s.__all__)

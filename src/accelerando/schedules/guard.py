@@ -17,15 +17,17 @@ ALARM = 4
 class Guard:
     """Asks for a raise when a metric surely falls, and judges each raise by a trial.
 
-    *Watching*: a trend is fitted after ``window``, then twice and four times as many readings. If the metric
-    falls by more than ``sure`` standard errors of its slope, a raise is asked for. *Trial*: after
-    ``window / 8`` readings that are not looked at, the slope is compared with the one before the raise, again
-    after ``window`` readings and each doubling up to the length of the first look. It is kept if the metric
-    now falls faster (by more than ``sure`` standard errors of the difference early on, by more than 1 at the
-    end) and undone otherwise; at once if the last few readings lie above the old level by 3 of their
-    standard errors. *Waiting*: after an undone raise nothing is tried for ``window`` readings, twice as many
-    after each further one. *Retreat*: while watching, a metric that surely rises after a raise was kept
-    undoes that raise too.
+    *Watching*: a trend is fitted after ``window``, then twice and four times as many readings. If the
+    metric falls by more than ``sure`` standard errors of its slope, a raise is asked for.
+    *Trial*: after ``window / 8`` readings that are not looked at, the slope is compared with the one
+    before the raise, again after ``window`` readings and each doubling up to the length of the first look.
+    The raise is kept if the metric now falls faster (by more than ``sure`` standard errors of the
+    difference early on, by more than 1 at the end) and undone otherwise; at once if the last few readings
+    lie above the old level by 3 of their standard errors. A kept raise is followed by the next one at once
+    if its own trial shows sure progress.
+    *Waiting*: after an undone raise nothing is tried for 2·``window`` readings, twice as many after each
+    further one.
+    *Retreat*: while watching, a metric that surely rises after a raise was kept undoes that raise too.
 
     Attributes:
         window: readings of the shortest look, at least 8.
@@ -40,6 +42,7 @@ class Guard:
     wait: int = 0
     undone: int = 0
     kept: int = 0
+    eager: bool = False
 
     @property
     def on_trial(self) -> bool:
@@ -58,8 +61,9 @@ class Guard:
 
     def _watch(self, may_raise: bool) -> Verdict | None:
         self.wait = max(0, self.wait - 1)
-        if not self._time_to_look(4 * self.window):
+        if not self.eager and not self._time_to_look(4 * self.window):
             return None
+        self.eager = False
         seen = trend(self.readings)
         if self.kept and seen.confidence > max(3.0, self.sure):
             self.kept -= 1
@@ -89,7 +93,7 @@ class Guard:
         if faster > (1.0 if now.count >= last else self.sure):
             self.kept += 1
             self.undone = 0
-            self.before = None
+            self.before, self.eager = None, True
             return "keep"
         return self._undo() if now.count >= last or faster < -1.0 else None
 
