@@ -21,6 +21,7 @@ from accelerando.schedules.decays import (
     StepLR,
 )
 from accelerando.schedules.plateau import ReduceLROnPlateau
+from accelerando.schedules.progress import RaiseOnProgress
 from accelerando.schedules.scheduled import ScheduledLR
 from accelerando.schedules.shapes import Constant as constant
 from accelerando.schedules.shapes import Exponential as exponential
@@ -30,6 +31,7 @@ from accelerando.schedules.shapes import MultiStep as multi_step
 from accelerando.schedules.shapes import Polynomial as polynomial
 from accelerando.schedules.shapes import Step as step
 from accelerando.schedules.text import parse
+from accelerando.schedules.timm import for_timm
 from accelerando.schedules.warm import Cooldown as cooldown
 from accelerando.schedules.warm import Warmup as warmup
 from accelerando.schedules.warm import WarmupStableDecay as wsd
@@ -48,6 +50,7 @@ __all__ = [
     "OneCycleLR",
     "PerGroup",
     "PolynomialLR",
+    "RaiseOnProgress",
     "ReduceLROnPlateau",
     "Schedule",
     "ScheduledLR",
@@ -60,6 +63,7 @@ __all__ = [
     "create",
     "cyclic",
     "exponential",
+    "for_timm",
     "from_dict",
     "from_json",
     "inverse_sqrt",

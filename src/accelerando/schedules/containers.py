@@ -174,6 +174,8 @@ def _own(owner: str, optimizer: Any, schedulers: Sequence[Any]) -> list[Shell]:
             )
         if child.optimizer is not optimizer:
             raise HyperparameterError(f"{owner}: schedulers[{i}] belongs to another optimizer")
+        if any(child is other for other in schedulers[:i]):
+            raise HyperparameterError(f"{owner}: schedulers[{i}] is given twice; build one for each place")
         if child._parent is not None:
             raise HyperparameterError(f"{owner}: schedulers[{i}] is already in a {child._parent._name}")
     return list(schedulers)

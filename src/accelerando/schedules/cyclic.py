@@ -134,6 +134,5 @@ def anneal_through(
             share = (1.0 - m.cos(math.pi * x)) / 2.0 if how == "cos" else x
             leg = value * (1.0 - share) + target * share
             path = leg if path is None else m.where(t > begun, leg, path)
-            begun = end
-        value = target
+        begun, value = end, target
     return t * 0.0 + value if path is None else path

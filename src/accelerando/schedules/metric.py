@@ -28,7 +28,7 @@ class MetricShell(Shell):
     def _begin(self, fresh: bool) -> None:
         """The rate found is the rate at factor 1; one at 0 may be another scheduler's beginning."""
 
-    def step(self, metrics: Any, epoch: int | None = None) -> None:
+    def step(self, metrics: Any, epoch: int | None = None) -> None:  # type: ignore[override]
         """Take in one value of the metric; the rate follows at once.
 
         Args:

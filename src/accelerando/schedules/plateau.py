@@ -66,7 +66,7 @@ class ReduceLROnPlateau(MetricShell, lr_scheduler.ReduceLROnPlateau):
         self.cuts = 0
         MetricShell.__init__(self, optimizer, every)
 
-    step = MetricShell.step  # torch's class defines its own
+    step = MetricShell.step  # type: ignore[assignment]
     load_state_dict = MetricShell.load_state_dict
 
     def _reset(self) -> None:

@@ -113,8 +113,9 @@ class Shell(LRScheduler):
         self._held += 1
         if self._held == self.PATIENCE:
             warnings.warn(
-                f"{self._name}: step() was called {self._held} times in a row without an optimizer step "
-                "between, and did not move on; to look ahead use preview(), to move in any case use advance()",
+                f"{self._name}: step() was called {self._held} times in a row without an optimizer "
+                "step between, and did not move on; to look ahead use preview(), to move in any case "
+                "use advance()",
                 stacklevel=4,
             )
         return False
@@ -144,11 +145,11 @@ class Shell(LRScheduler):
         factor = self._factor_at(i, step)
         return factor if self._cooldown is None else factor * float(self._cooldown(step))
 
-    def _initial_step(self) -> None:  # torch's SequentialLR calls this
-        self._write()
-
-    def _update_lr(self, epoch: int | None = None) -> None:  # and this
-        self._go(self.last_epoch + 1 if epoch is None else epoch)
+    def _initial_step(self) -> None:
+        raise TypeError(
+            f"torch's SequentialLR cannot hold {self._name}: it expects its members to overwrite each "
+            "other's rates; use accelerando.schedules.SequentialLR, or first >> second"
+        )
 
     def cool_down(self, steps: int, shape: Fall = "1-sqrt", final: float = 0.0) -> None:
         """Begin now to bring the rate down, over ``steps`` steps, to ``final`` times the schedule's."""
