@@ -71,7 +71,9 @@ def test_a_peer_is_observed_without_a_failure(module, name, options):
             for _ in range(14):
                 x = torch.randn(32, 6)
                 optimizer.zero_grad()
-                (model(x) - x.prod(1, keepdim=True)).square().mean().backward(create_graph=name == "AdaHessian")
+                (model(x) - x.prod(1, keepdim=True)).square().mean().backward(
+                    create_graph=name == "AdaHessian"
+                )
                 optimizer.step()
     rows = lens.table()
     assert [r["step"] for r in lens.table("optimizer")] == [1, 3, 5, 7, 9, 11, 13]
