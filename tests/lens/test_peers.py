@@ -12,6 +12,13 @@ from accelerando.lens.rows import CAUSE_FIELDS
 
 pytestmark = pytest.mark.peers
 
+PYTORCH_OPTIMIZER = """
+    A2Grad ADOPT AdaBelief AdaBound AdaFactor AdaHessian AdamP AdEMAMix Adan CAME DAdaptAdam DAdaptSGD
+    DiffGrad FAdam Fromage GrokFastAdamW Lamb LARS Lion MADGRAD Nero NovoGrad PAdam Prodigy QHAdam RAdam
+    Ranger Ranger21 ScheduleFreeAdamW SM3 SOAP StableAdamW Tiger Yogi
+""".split()
+TIMM = "Lamb AdaBelief NAdamW Lion Adopt LaProp Lars".split()
+
 PEERS = [
     *(
         ("torch.optim", name, options)
@@ -30,22 +37,14 @@ PEERS = [
             ("Adafactor", {}),
         ]
     ),
-    *(
-        ("pytorch_optimizer", name, {})
-        for name in [
-            "A2Grad", "ADOPT", "AdaBelief", "AdaBound", "AdaFactor", "AdaHessian", "AdamP", "AdEMAMix", "Adan",
-            "CAME", "DAdaptAdam", "DAdaptSGD", "DiffGrad", "FAdam", "Fromage", "GrokFastAdamW", "Lamb", "LARS",
-            "Lion", "MADGRAD", "Nero", "NovoGrad", "PAdam", "Prodigy", "QHAdam", "RAdam", "Ranger", "Ranger21",
-            "ScheduleFreeAdamW", "SM3", "SOAP", "StableAdamW", "Tiger", "Yogi",
-        ]
-    ),
+    *(("pytorch_optimizer", name, {}) for name in PYTORCH_OPTIMIZER),
     ("prodigyopt", "Prodigy", {"lr": 1.0}),
     ("prodigyopt", "Prodigy", {"lr": 1.0, "use_bias_correction": True, "weight_decay": 0.01}),
     ("dadaptation", "DAdaptAdam", {"lr": 1.0}),
     ("dadaptation", "DAdaptSGD", {"lr": 1.0}),
     ("schedulefree", "AdamWScheduleFree", {"warmup_steps": 5}),
     ("schedulefree", "SGDScheduleFree", {"lr": 0.1}),
-    *(("timm.optim", name, {"lr": 1e-3}) for name in ["Lamb", "AdaBelief", "NAdamW", "Lion", "Adopt", "LaProp", "Lars"]),
+    *(("timm.optim", name, {"lr": 1e-3}) for name in TIMM),
 ]  # fmt: skip
 
 

@@ -112,4 +112,4 @@ def test_the_file_is_read_without_us(tmp_path):
     assert (frame.kind == "row").sum() == wanted
     duckdb = pytest.importorskip("duckdb")
     query = f"select count(*) from read_json_auto('{tmp_path / 'run.lens'}') where kind = 'row'"
-    assert duckdb.sql(query).fetchone() == (wanted,)
+    assert duckdb.sql(query).fetchall() == [(wanted,)]

@@ -18,7 +18,7 @@ from accelerando.lens import Lens, measure
 rank, world, port, kind, out = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4], sys.argv[5]
 torch.set_num_threads(1)
 torch.manual_seed(0)
-full = [torch.randn(5, 3, dtype=torch.float64), torch.randn(1, dtype=torch.float64), torch.randn(4, 4, dtype=torch.float64)]
+full = [torch.randn(*shape, dtype=torch.float64) for shape in ((5, 3), (1,), (4, 4))]
 grads = [[torch.randn(p.shape, dtype=torch.float64) for p in full] for _ in range(6)]
 places = [Shard(0), Shard(0), Replicate()]
 if world > 1:
