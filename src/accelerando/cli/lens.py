@@ -6,6 +6,7 @@ from statistics import median
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from accelerando.errors import AccelerandoError
@@ -89,7 +90,7 @@ def _groups(recordings: list[Recording], names: list[str]) -> Table:
             spans = [f"{rows[0][f]:.3g} → {rows[-1][f]:.3g}" for f in ("lr", "gain", "effective")]
             alignment = f"{median(r['alignment'] for r in rows):.2f}"
             steps = f"{rows[0]['step']}–{rows[-1]['step']}"
-            table.add_row(name, place, steps, *spans, alignment, spark([r["gain"] for r in rows]))
+            table.add_row(escape(name), place, steps, *spans, alignment, spark([r["gain"] for r in rows]))
     return table
 
 
@@ -112,7 +113,7 @@ def _tensors(recording: Recording, most: int) -> Table:
     for name in order[:most]:
         rows = series[name]
         numbers = [f"{middle(rows, f):.3g}" for f in ("relative_update", "gain", "effective", "agreement")]
-        table.add_row(name, f"{rows[-1]['size']:,}", *numbers, spark([r["gain"] for r in rows]))
+        table.add_row(escape(name), f"{rows[-1]['size']:,}", *numbers, spark([r["gain"] for r in rows]))
     return table
 
 

@@ -127,8 +127,7 @@ def heat(recording: Recording, optimizer: int, title: str) -> "Figure":
     figure, (axis,) = _canvas(1, (7.5, 1.1 + max(0.6, 0.19 * len(names))))
     import matplotlib as mpl
 
-    colours = mpl.colormaps["viridis"].copy()
-    colours.set_bad("#bbbbbb")
+    colours = mpl.colormaps["viridis"].with_extremes(bad="#bbbbbb")
     edges = [*steps, steps[-1] + (steps[-1] - steps[-2] if len(steps) > 1 else 1)]
     mesh = axis.pcolormesh(edges, np.arange(len(names) + 1), np.ma.masked_invalid(table), cmap=colours)
     axis.set_yticks(np.arange(len(names)) + 0.5, [_plain(_short(n)) for n in names], fontsize=7)

@@ -201,6 +201,8 @@ def _middle(values: list[float]) -> float:
 
 def _begun(optimizer: torch.optim.Optimizer, recorded: int) -> int:
     """How many steps an optimizer has made, as its state says; else what the file says."""
+    if not optimizer.state:
+        return recorded
     steps = [int(s["step"]) for s in optimizer.state.values() if isinstance(s, Mapping) and "step" in s]
     steps += [int(g["step"]) for g in optimizer.param_groups if isinstance(g.get("step"), int | torch.Tensor)]
     return max(steps, default=recorded)

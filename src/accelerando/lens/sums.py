@@ -17,6 +17,8 @@ def local(x: torch.Tensor) -> torch.Tensor:
 
 def inner(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     """⟨a, b⟩ of two local tensors, on their device."""
+    if a.dtype != b.dtype:
+        a, b = a.double(), b.double()
     return torch.dot(a.reshape(-1), b.reshape(-1))
 
 
