@@ -1,9 +1,9 @@
 """AdaBelief: Zhuang et al. (2020), arXiv:2010.07468v5, Algorithm 2, without the projection.
 
 The second moment is centred on the *updated* mean and ε stands inside its recursion, where it accumulates
-to ε/(1-β2); the same ε is added to the root. No rectification: that is RAdam's idea, switched on by default in
-the authors' code but not in the paper. ``amsgrad`` is the running maximum of s, before its bias correction and
-apart from the recursion, as the authors' code has it. ``weight_decay`` is decoupled: θ is multiplied by
+to ε/(1-β2); the same ε is added to the root. No rectification: that is RAdam's idea, switched on by default
+in the authors' code but not in the paper. ``amsgrad`` is the running maximum of s, before its bias correction
+and apart from the recursion, as the authors' code has it. ``weight_decay`` is decoupled: θ is multiplied by
 1 - lr · weight_decay.
 """
 
