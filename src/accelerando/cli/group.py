@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 import click
 
-COMMANDS: dict[str, str] = {}
+COMMANDS: dict[str, str] = {"check": "check"}
 """Sub-command → the module of `accelerando.cli` whose ``command`` it is."""
 
 

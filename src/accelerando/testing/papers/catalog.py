@@ -24,12 +24,14 @@ class Paper:
         source: authors, year, where.
         trajectory: the transcription, from start, gradients and hyperparameters to positions.
         variants: readings in use that are not the paper's, each by the options that make it.
+        exempt: invariances the paper's own method does not have, by the code of the check, with the reason.
     """
 
     name: str
     source: str
     trajectory: Callable[..., NDArray[np.float64]]
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    exempt: Mapping[str, str] = field(default_factory=dict)
 
     def options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """The transcription's options as a parameter group of an optimizer sets them.
@@ -54,6 +56,10 @@ PAPERS: Mapping[str, Paper] = {
             "Liu et al. (2020), arXiv:1908.03265v4, Algorithm 2",
             radam,
             {"rectified one step later, when ρ > 5": {"rectify_threshold": 5.0}},
+            {
+                "I06": "the paper's first steps follow the gradient's size, the rectified ones do not",
+                "I07": "the paper's rectification drops the step at first and then lets it rise",
+            },
         ),
         Paper(
             "LAMB",
@@ -67,7 +73,12 @@ PAPERS: Mapping[str, Paper] = {
                 "no trust ratio at all": {"adapt": False},
             },
         ),
-        Paper("AdaBelief", "Zhuang et al. (2020), arXiv:2010.07468v5, Algorithm 2", adabelief),
+        Paper(
+            "AdaBelief",
+            "Zhuang et al. (2020), arXiv:2010.07468v5, Algorithm 2",
+            adabelief,
+            exempt={"I07": "a steady gradient makes the paper's s collapse, so that its steps grow"},
+        ),
     )
 }
 """The transcribed methods, by their class names in lower case."""
