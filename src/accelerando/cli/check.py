@@ -55,6 +55,8 @@ def _load(subject: str) -> Any:
     module, colon, name = subject.partition(":")
     if not (module and colon and name):
         raise click.UsageError(f"check: MODULE:CLASS must name both, got {subject!r}; e.g. torch.optim:AdamW")
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # a module in the current directory, as `python -m` finds it
     try:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
