@@ -55,8 +55,9 @@ class Subject:
         return float(lr) if isinstance(lr, (int, float, Tensor)) and float(lr) > 0 else None
 
     def takes(self, option: str) -> bool:
-        """Whether the constructor names this option, or its groups carry it."""
-        return option in self.signature or option in self.group
+        """Whether the constructor names this option, or takes any and its groups carry it."""
+        anything = any(p.kind is p.VAR_KEYWORD for p in self.signature.values())
+        return option in self.signature or (anything and option in self.group)
 
     def make(self, params: Any, **more: Any) -> torch.optim.Optimizer:
         """An optimizer ready to step; ``more`` goes over the subject's own options."""

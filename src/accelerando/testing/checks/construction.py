@@ -5,11 +5,13 @@ import io
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from accelerando.testing.registry import check
 from accelerando.testing.report import Outcome, failed, inapplicable, passed, verdict
 from accelerando.testing.subject import (
     SHAPES,
+    Gradients,
     Subject,
     gap,
     gradients,
@@ -96,23 +98,19 @@ def group_lr(subject: Subject) -> Outcome:
 
 @check("C06", "honours options set in a group")
 def group_options(subject: Subject) -> Outcome:
-    """An option in the second group does what it does when given to the constructor."""
+    """An option given to the second group, or set there later, acts as when given to the constructor."""
     ignored: dict[str, float] = {}
     tried = []
     for name, value in _alternatives(subject).items():
-        if name not in subject.group:
-            continue
         one, steps = starts(torch.float64)[:1], gradients(12, torch.float64, shapes=SHAPES[:1], decay=1.0)
-        plain, want = subject.run(one, steps), subject.run(one, steps, **{name: value})
-        if gap(want, plain, one) < 1e-9:
+        want = _attempt(subject, one, steps, {name: value}) if name in subject.group else None
+        if want is None or gap(want, subject.run(one, steps), one) < 1e-9:
             continue
         tried.append(name)
-        params = parameters([*one, torch.zeros_like(one[0])])
-        idle = [[g, torch.zeros_like(g)] for (g,) in steps]
-        optimizer = subject.make([{"params": params[1:]}, {"params": params[:1], name: value}])
-        distance = gap(subject.advance(optimizer, params, idle)[:1], want, one)
-        if distance > 1e-9:
-            ignored[name] = distance
+        for when in ("given", "set later"):
+            distance = gap(_in_second_group(subject, one, steps, name, value, when), want, one)
+            if distance > 1e-9:
+                ignored[f"{name} ({when})"] = distance
     if not tried:
         return inapplicable("no option with a meaning shared by optimizers stands in its groups")
     return verdict(
@@ -124,17 +122,41 @@ def group_options(subject: Subject) -> Outcome:
     )
 
 
+def _in_second_group(
+    subject: Subject, one: list[Tensor], steps: Gradients, name: str, value: Any, when: str
+) -> list[Tensor]:
+    """Where ``one`` ends as the second of two groups; the first has nothing but zeros."""
+    params = parameters([*one, torch.zeros_like(one[0])])
+    second: dict[str, Any] = {"params": params[:1]}
+    if when == "given":
+        second[name] = value
+    optimizer = subject.make([{"params": params[1:]}, second])
+    optimizer.param_groups[1][name] = value
+    idle = [[g, torch.zeros_like(one[0])] for (g,) in steps]
+    return subject.advance(optimizer, params, idle)[:1]
+
+
+def _attempt(
+    subject: Subject, one: list[Tensor], steps: Gradients, options: dict[str, Any]
+) -> list[Tensor] | None:
+    """Where ``one`` ends with ``options``, or None where the constructor refuses them."""
+    try:
+        subject.make(parameters(one), **options)
+    except Exception:
+        return None  # a value it refuses is no option to compare
+    return subject.run(one, steps, **options)
+
+
 @check("C07", "no option without effect")
 def effects(subject: Subject) -> Outcome:
     """Each option with a known meaning changes the trajectory when it is changed."""
     moved, idle = {}, []
     for name, value in _alternatives(subject).items():
         one, steps = starts(torch.float64), gradients(20, torch.float64, decay=1.0)
-        try:
-            distance = gap(subject.run(one, steps, **{name: value}), subject.run(one, steps), one)
-        except Exception:
-            continue  # a value it refuses is not an option without effect
-        moved[name] = distance
+        changed = _attempt(subject, one, steps, {name: value})
+        if changed is None:
+            continue
+        moved[name] = distance = gap(changed, subject.run(one, steps), one)
         if distance < 1e-12:
             idle.append(f"{name}={value}")
     if not moved:
@@ -168,7 +190,7 @@ def added(subject: Subject) -> Outcome:
     optimizer = subject.make(first)
     subject.advance(optimizer, first, gradients(3, shapes=[(4,)]))
     optimizer.add_param_group({"params": second})
-    subject.advance(ready(optimizer), [*first, *second], gradients(3, shapes=[(4,), (3,)]))
+    subject.advance(ready(optimizer), [*first, *second], gradients(12, shapes=[(4,), (3,)]))
     way = travelled(second[0], torch.ones(3))
     return verdict(way > 0, "the added group moves", "the added group does not move", way=way)
 
@@ -187,5 +209,10 @@ def _alternatives(subject: Subject) -> dict[str, Any]:
     return {
         name: value
         for name, value in ALTERNATIVES.items()
-        if subject.takes(name) and name not in subject.options
+        if subject.takes(name) and name not in subject.options and _alike(subject.group.get(name), value)
     }
+
+
+def _alike(now: Any, value: Any) -> bool:
+    """Whether an option's present value is of the kind this battery knows by its name."""
+    return now is None or isinstance(now, tuple) == isinstance(value, tuple)

@@ -37,8 +37,8 @@ def standstill(subject: Subject) -> Outcome:
 @check("C29", "takes lr as a tensor")
 def tensor_lr(subject: Subject) -> Outcome:
     """A tensor as lr steps like the number, and a scheduler keeps the object."""
-    if "lr" not in subject.group:
-        return inapplicable("has no lr in its groups")
+    if "lr" not in subject.group or not subject.takes("lr"):
+        return inapplicable("has no lr to set")
     rate = 2.0**-7
     lr = torch.tensor(rate)
     params = parameters(starts())

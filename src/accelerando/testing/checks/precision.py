@@ -19,13 +19,13 @@ from accelerando.testing.subject import (
 
 def _zeros_first(subject: Subject, dtype: torch.dtype) -> list[Tensor]:
     steps = gradients(3, dtype)
-    still = [[torch.zeros_like(g) for g in steps[0]]] * 2
+    still = [[torch.zeros_like(g) for g in steps[0]]] * 7
     return subject.run(starts(dtype), [*still, *steps])
 
 
 @check("C33", "all-zero first gradients give no NaN")
 def zeros(subject: Subject) -> Outcome:
-    """Two steps of zero gradients, then real ones, in float32."""
+    """Seven steps of zero gradients, then real ones, in float32."""
     good = finite(_zeros_first(subject, torch.float32))
     return verdict(good, "stays finite", "zero gradients make NaN or infinity")
 
@@ -40,9 +40,9 @@ def zeros_in_half(subject: Subject) -> Outcome:
 @check("C35", "bfloat16 parameters follow the float32 run")
 def half_precision(subject: Subject) -> Outcome:
     """Steps large enough to show in bfloat16 go where the float32 run goes."""
-    one = [t.to(torch.float32) for t in starts(torch.bfloat16)]
+    one = [(t / 8).to(torch.float32) for t in starts(torch.bfloat16)]
     steps = [[g.to(torch.bfloat16) for g in step] for step in gradients(20)]
-    options = {} if "lr" in subject.options or subject.lr is None else {"lr": 0.0625}
+    options = {} if "lr" in subject.options or not subject.takes("lr") else {"lr": 0.0625}
     want = subject.run(one, [[g.float() for g in step] for step in steps], **options)
     got = subject.run([t.to(torch.bfloat16) for t in one], steps, **options)
     distance = gap(got, want, one)

@@ -44,12 +44,31 @@ def _continues(
     left = subject.advance(want[1], want[0], rest)
     right = subject.advance(ready(got[1]), got[0], rest)
     distance = gap(right, left, origin)
+    ours, theirs = _buffers(*want), _buffers(*got)
+    changed = sorted(
+        name for name in ours.keys() | theirs.keys() if not _agree(ours.get(name, []), theirs.get(name, []))
+    )
+    if same_bits(left, right) and changed:
+        return failed(f"the copy's way is the same so far, but {', '.join(changed)} differ", gap=distance)
     return verdict(
         same_bits(left, right),
         "the copy continues to the last bit",
         f"the copy's way differs by {distance:.2g} of the original's",
         gap=distance,
     )
+
+
+def _buffers(params: Sequence[Tensor], optimizer: Any) -> dict[str, list[Tensor]]:
+    found: dict[str, list[Tensor]] = {}
+    for p in params:
+        for name, value in optimizer.state.get(p, {}).items():
+            if isinstance(value, Tensor):
+                found.setdefault(str(name), []).append(value)
+    return found
+
+
+def _agree(left: Sequence[Tensor], right: Sequence[Tensor]) -> bool:
+    return len(left) == len(right) and same_bits(left, right)
 
 
 @check("C19", "deepcopy continues identically")

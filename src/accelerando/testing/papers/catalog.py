@@ -66,10 +66,10 @@ PAPERS: Mapping[str, Paper] = {
             "You et al. (2020), arXiv:1904.00962v5, Algorithm 2",
             lamb,
             {
-                "ratio capped at 10": {"trust_cap": 10.0},
+                "‖x‖ capped at 10": {"norm_cap": 10.0},
                 "ratio capped at 1 (LAMBC)": {"trust_cap": 1.0},
                 "no bias correction": {"bias_correction": False},
-                "no bias correction, ratio capped at 10": {"bias_correction": False, "trust_cap": 10.0},
+                "no bias correction, ‖x‖ capped at 10": {"bias_correction": False, "norm_cap": 10.0},
                 "no trust ratio at all": {"adapt": False},
             },
         ),

@@ -5,8 +5,9 @@ Version 3 of the text has no bias correction (``bias_correction=False``).
 
 The paper does not say what to do where a norm is zero; the ratio is then 1, as in TensorFlow's code.
 
-Variants in use, by their options: ``trust_cap`` caps the ratio (LAMBC caps at 1; several libraries at 10);
-``adapt=False`` takes the ratio as 1 (BERT's recipe, for biases and norms, together with ``weight_decay=0``).
+Variants in use, by their options: ``trust_cap`` caps the ratio (LAMBC caps at 1), ``norm_cap`` the weights'
+norm (φ(z) = min(z, 10) in several libraries); ``adapt=False`` takes the ratio as 1 (BERT's recipe, for biases
+and norms, together with ``weight_decay=0``).
 """
 
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ def lamb(
     eps: float = 1e-6,
     weight_decay: float = 0.0,
     trust_cap: float | None = None,
+    norm_cap: float | None = None,
     adapt: bool = True,
     bias_correction: bool = True,
 ) -> NDArray[np.float64]:
@@ -37,6 +39,7 @@ def lamb(
         eps: ε.
         weight_decay: λ, inside the ratio.
         trust_cap: an upper bound on the trust ratio; None for none, which is the paper's.
+        norm_cap: an upper bound on φ(‖x‖); None for φ(z) = z.
         adapt: False leaves the ratio out, as for an excluded layer.
         bias_correction: False for version 3 of the text.
     """
@@ -52,8 +55,9 @@ def lamb(
             m_hat = m / (1 - b1**t) if bias_correction else m  # "m_t = m_t / (1-β1^t)"
             v_hat = v / (1 - b2**t) if bias_correction else v  # "v_t = v_t / (1-β2^t)"
             u = m_hat / (np.sqrt(v_hat) + eps) + weight_decay * x  # "r_t + λ x_t"
-            norm_x, norm_u = np.linalg.norm(x), np.linalg.norm(u)
-            ratio = float(norm_x / norm_u) if adapt and norm_x > 0 and norm_u > 0 else 1.0
+            norm_x, norm_u = float(np.linalg.norm(x)), float(np.linalg.norm(u))
+            phi = norm_x if norm_cap is None else min(norm_x, norm_cap)
+            ratio = phi / norm_u if adapt and norm_x > 0 and norm_u > 0 else 1.0
             ratio = ratio if trust_cap is None else min(ratio, trust_cap)
             x = x - lr * ratio * u  # "x_{t+1} = x_t - η φ(‖x_t‖)/‖r_t + λ x_t‖ (r_t + λ x_t)"
         path.append(x)
