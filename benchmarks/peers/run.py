@@ -8,6 +8,7 @@ A package that is not installed is listed as such; nothing is downloaded.
 import argparse
 import json
 import platform
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -51,6 +52,20 @@ def page(reports: dict[str, Report], absent: list[str], versions: dict[str, str]
     return "\n".join(lines)
 
 
+def record(reports: dict[str, Report], versions: dict[str, str]) -> str:
+    """The table as JSON, one line a check of an optimizer."""
+    dump = partial(json.dumps, ensure_ascii=False, allow_nan=False)
+    lines = ["{", f' "versions": {dump(versions)},', ' "checks": {']
+    lines += [",\n".join(f"  {dump(code)}: {dump(CHECKS[code].title)}" for code in sorted(CHECKS)), " },"]
+    lines += [' "findings": [']
+    rows = []
+    for label, report in reports.items():
+        for finding in report.as_dict()["findings"]:
+            kept = {k: finding[k] for k in ("code", "status", "sentence", "evidence", "warnings")}
+            rows.append("  " + dump({"optimizer": label, **{k: v for k, v in kept.items() if v}}))
+    return "\n".join([*lines, ",\n".join(rows), " ]", "}", ""])
+
+
 def main() -> None:
     """Run every peer and write ``table.md`` and ``table.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -66,8 +81,7 @@ def main() -> None:
     absent = sorted({p.package for p in chosen if p.version() is None})
     args.out.mkdir(parents=True, exist_ok=True)
     (args.out / "table.md").write_text(page(reports, absent, versions))
-    record = {"versions": versions, "reports": {k: r.as_dict() for k, r in reports.items()}}
-    (args.out / "table.json").write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    (args.out / "table.json").write_text(record(reports, versions))
     for label, report in reports.items():
         print(f"{label:60} {' '.join(f.code for f in report.failures)}")
 

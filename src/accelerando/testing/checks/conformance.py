@@ -75,15 +75,16 @@ def _errors(got: Mapping[str, Path], want: Mapping[str, Path]) -> dict[str, floa
     }
 
 
-def _first(got: Mapping[str, Path], want: Mapping[str, Path]) -> tuple[int, str, float]:
-    """The first step that differs, in which tensor, and how many times as long it is there."""
+def _first(got: Mapping[str, Path], want: Mapping[str, Path]) -> tuple[int, str, float, float]:
+    """The first step that differs, in which tensor, how many times as long and how far off it is there."""
     for t in range(1, STEPS + 1):
         for name, path in want.items():
             right, step = path[t] - path[t - 1], got[name][t] - got[name][t - 1]
             length = float(np.linalg.norm(right))
-            if np.linalg.norm(step - right) > BAR * max(length, 1e-12):
-                return t, name, float(np.linalg.norm(step)) / length if length else float("inf")
-    return 0, "", 1.0
+            away = float(np.linalg.norm(step - right)) / max(length, 1e-12)
+            if not away <= BAR:
+                return t, name, float(np.linalg.norm(step)) / max(length, 1e-12), away
+    return 0, "", 1.0, 0.0
 
 
 def _hold(subject: Subject, options: Mapping[str, Any], names: Sequence[str] = PUNCTUAL) -> Outcome:
@@ -98,8 +99,9 @@ def _hold(subject: Subject, options: Mapping[str, Any], names: Sequence[str] = P
     worst = max(errors, key=lambda name: errors[name] if errors[name] == errors[name] else np.inf)
     if max(errors.values()) <= BAR:
         return verdict(True, f"is the paper to {errors[worst]:.1e}", "", errors=errors)
-    step, tensor, ratio = _first(got, want)
-    sentence = f"departs from the paper at step {step} ({tensor}: {ratio:.3g} times as long a step); "
+    step, tensor, ratio, away = _first(got, want)
+    there = f"{tensor}: a step {ratio:.3g} times as long, {away:.2g} off"
+    sentence = f"departs from the paper at step {step} ({there}); "
     low, high = f"{min(errors.values()):.2g}", f"{errors[worst]:.2g}"
     sentence += f"after {STEPS} steps {high if low == high else f'{low} to {high}'} of the way off"
     close = [
