@@ -402,6 +402,24 @@ class LateMaximum(Sound):
         return state["m"] / (1 - b1**t) / (v.sqrt() + group["eps"])
 
 
+class Numpies(Sound):
+    def gradient(self, p, group):
+        return torch.from_numpy(p.grad.to_local().numpy() if hasattr(p.grad, "to_local") else p.grad.numpy())
+
+
+class Ranked(Sound):
+    def rate(self, group):
+        sharded = any(hasattr(p, "device_mesh") for p in group["params"])
+        return group["lr"] * (0.9 if sharded else 1.0)
+
+
+class Remembers(Sound):
+    def one(self, p, group, state):
+        kept = self.state[p].setdefault("kept", p.data)
+        p.data = kept
+        super().one(p, group, state)
+
+
 BROKEN = [
     ("C01", Lists),
     ("C02", Bare),
@@ -440,6 +458,9 @@ BROKEN = [
     ("C33", NoEps),
     ("C34", NarrowState),
     ("C35", NarrowNumbers),
+    ("C36", Numpies),
+    ("C36", Ranked),
+    ("C37", Remembers),
     ("I01", Single),
     ("I01", SingleGradients),
     ("I02", ByNorm),

@@ -8,6 +8,7 @@ from accelerando.testing.checks import (
     invariance,
     loop,
     precision,
+    sharding,
     state,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "invariance",
     "loop",
     "precision",
+    "sharding",
     "state",
 ]

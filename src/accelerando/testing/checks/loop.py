@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import CyclicLR, LambdaLR
 
 from accelerando.testing.registry import check
-from accelerando.testing.report import Outcome, inapplicable, passed, verdict
+from accelerando.testing.report import Outcome, failed, inapplicable, passed, verdict
 from accelerando.testing.subject import (
     Subject,
     assign,
@@ -100,6 +100,29 @@ def cyclic(subject: Subject) -> Outcome:
             subject.step(optimizer)
             scheduler.step()
     return passed("runs with and without cycle_momentum")
+
+
+@check("C37", "follows p.data")
+def replaced(subject: Subject) -> Outcome:
+    """A parameter whose ``data`` is replaced between steps goes on from the new tensor."""
+    params = parameters(starts())
+    optimizer = subject.make(params)
+    subject.advance(optimizer, params, gradients(3))
+    old = [p.data for p in params]
+    for p in params:
+        p.data = p.data.clone()
+    kept = [t.clone() for t in old]
+    end = subject.advance(optimizer, params, gradients(3, seed=2))
+    want = subject.run(starts(), [*gradients(3), *gradients(3, seed=2)])
+    if not same_bits(old, kept):
+        return failed("goes on writing into the old tensor")
+    distance = gap(end, want, starts())
+    return verdict(
+        same_bits(end, want),
+        "goes on from the new tensor",
+        f"is {distance:.2g} of the way off after p.data was replaced",
+        gap=distance,
+    )
 
 
 @check("C32", "GradScaler: scaling changes nothing, skipped steps are not counted")
