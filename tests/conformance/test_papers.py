@@ -10,6 +10,7 @@ from accelerando.testing.papers import PAPERS, adam, adamw, lamb, nvlamb, radam
 from .problems import error, problems, run
 
 BAR = 1e-12
+NVLAMB_BAR = 1e-5  # torch's clipping divides by the norm plus 1e-6
 
 CASES = [
     ("Adam", {}),
@@ -102,3 +103,21 @@ def test_nvlamb_without_a_limit_is_lamb():
     )
     for problem, path in zip(tensors, together, strict=True):
         assert error(path[-1], lamb(problem.start, problem.gradients)) <= BAR
+
+
+def test_lamb_can_be_nvlamb():
+    """Global clipping, and every layer adapted whether it decays or not."""
+    tensors = [p for p in problems() if all(g is not None for g in p.gradients)]
+    decay = [0.1, 0.0, 0.1, 0.0, 0.1, 0.1]
+    want = nvlamb(
+        [p.start for p in tensors],
+        list(zip(*(p.gradients for p in tensors), strict=True)),
+        lr=1e-2,
+        weight_decay=decay,
+    )
+
+    def groups(params):
+        return [{"params": [p], "weight_decay": wd} for p, wd in zip(params, decay, strict=True)]
+
+    ends = run(accelerando.LAMB, tensors, groups, lr=1e-2, max_grad_norm=1.0)
+    assert max(error(end, path) for end, path in zip(ends, want, strict=True)) <= NVLAMB_BAR

@@ -2,6 +2,7 @@
 
 import json
 import re
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,11 @@ def test_the_numbers_of_the_guide():
 
 def test_the_record_is_of_these_checks():
     assert RECORD["checks"] == {code: check.title for code, check in CHECKS.items()}
+
+
+def test_the_guide_names_every_check():
+    section = GUIDE.split("## What is asked")[1].split("## The transcriptions")[0]
+    named = set(re.findall(r"\b[CIP]\d\d\b", section))
+    ranges = re.findall(r"([CIP])(\d\d) to \1(\d\d)", section)
+    spans = ([f"{kind}{n:02}" for n in range(int(low), int(high) + 1)] for kind, low, high in ranges)
+    assert named | set(chain.from_iterable(spans)) == set(CHECKS)
