@@ -2,7 +2,8 @@
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.machinery import PathFinder
@@ -37,9 +38,8 @@ class Peer:
 
     def load(self) -> Callable[..., Any]:
         """The class, with the options that are not to be varied bound to it."""
-        if self.package == "timm":
-            _bare("timm", "timm.optim")
-        found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.cls)
+        with _bare("timm", "timm.optim") if self.package == "timm" else nullcontext():
+            found: Callable[..., Any] = getattr(importlib.import_module(self.module), self.cls)
         return found
 
     def version(self) -> str | None:
@@ -50,11 +50,11 @@ class Peer:
             return None
 
 
-def _bare(*packages: str) -> None:
+@contextmanager
+def _bare(*packages: str) -> Iterator[None]:
     """Make packages importable without running their ``__init__``, which for timm wants torchvision."""
-    for name in packages:
-        if name in sys.modules:
-            continue
+    absent = [name for name in packages if name not in sys.modules]
+    for name in absent:
         parent = name.rpartition(".")[0]
         path = sys.modules[parent].__path__ if parent else None
         spec = PathFinder.find_spec(name, path)
@@ -64,6 +64,9 @@ def _bare(*packages: str) -> None:
         module.__path__ = list(spec.submodule_search_locations)
         module.__spec__ = spec
         sys.modules[name] = module
+    yield
+    for name in absent:
+        del sys.modules[name]
 
 
 torch_ = partial(Peer, "torch", "torch.optim")
