@@ -64,9 +64,11 @@ def _bare(*packages: str) -> Iterator[None]:
         module.__path__ = list(spec.submodule_search_locations)
         module.__spec__ = spec
         sys.modules[name] = module
-    yield
-    for name in absent:
-        del sys.modules[name]
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 torch_ = partial(Peer, "torch", "torch.optim")
