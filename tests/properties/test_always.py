@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from .shipped import SHIPPED
 
 SETTINGS = settings(
-    max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
+    max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
 )
 LAYOUTS = ("plain", "transposed", "every second", "expanded storage")
 
