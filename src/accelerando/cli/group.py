@@ -6,6 +6,7 @@ from importlib.metadata import version
 import click
 
 COMMANDS: dict[str, str] = {
+    "check": "check",
     "compare": "compare",
     "explain": "explain",
     "lens": "lens",
