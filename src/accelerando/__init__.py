@@ -1,6 +1,19 @@
 """Accelerando: what is the learning rate really doing, and can it raise itself?"""
 
-from accelerando.optim import AdamW
+from typing import TYPE_CHECKING, Any
+
+from accelerando.optim import LAMB, AdaBelief, Adam, AdamW, RAdam, param_groups
+
+if TYPE_CHECKING:
+    from accelerando.lens import Lens
 
 __version__ = "0.1.0"
-__all__ = ["AdamW", "__version__"]
+__all__ = ["LAMB", "AdaBelief", "Adam", "AdamW", "Lens", "RAdam", "__version__", "param_groups"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Lens":
+        from accelerando.lens import Lens
+
+        return Lens
+    raise AttributeError(f"module 'accelerando' has no attribute {name!r}")

@@ -53,3 +53,7 @@ class TaskError(AccelerandoError, ValueError):
 
 class StoreError(AccelerandoError, RuntimeError):
     """A folder of records that cannot be read or written."""
+
+
+class BackendWarning(UserWarning):
+    """What was chosen, and why, where a user may have expected something else; said once."""

@@ -1,8 +1,23 @@
-"""What a third party imports to write a method."""
+"""What a third party imports to write a method.
 
-from torch import sqrt
+Example:
+    A method is a class whose functions stay inside the rule grammar::
 
-from accelerando.engine.fields import Betas, Fraction, Interval, NonNegative, Positive
+        class SignSGD(Optimizer):
+            lr: NonNegative = 1e-3
+
+            @staticmethod
+            def direction(g):
+                return sign(g)
+"""
+
+from torch import abs, exp, log, maximum, minimum, sqrt, where
+
+from accelerando.engine.eager import sign
+from accelerando.engine.fields import Betas, Cap, Fraction, Interval, NonNegative, Positive
 from accelerando.engine.optimizer import Optimizer
 
-__all__ = ["Betas", "Fraction", "Interval", "NonNegative", "Optimizer", "Positive", "sqrt"]
+__all__ = [
+    "Betas", "Cap", "Fraction", "Interval", "NonNegative", "Optimizer", "Positive",
+    "abs", "exp", "log", "maximum", "minimum", "sign", "sqrt", "where",
+]  # fmt: skip

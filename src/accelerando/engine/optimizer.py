@@ -1,89 +1,222 @@
-"""The shell: a real `torch.optim.Optimizer` around the pure functions of a rule."""
+"""The shell: a real `torch.optim.Optimizer` around a rule."""
 
 import inspect
-import types
-import typing
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from itertools import chain
+from typing import Any, ClassVar, Literal
 
 import torch
+from torch.optim import optimizer as torch_shell
 
-from accelerando.engine.fields import check
-from accelerando.errors import HyperparameterError
-
-
-def names_of(function: Callable[..., Any]) -> tuple[str, ...]:
-    """The argument names by which a rule function asks for its values."""
-    return tuple(inspect.signature(function).parameters)
+from accelerando.engine import registry, state
+from accelerando.engine.anatomy import MEMBERS, Rule, assemble
+from accelerando.engine.fields import Cap, check, fields_of
+from accelerando.engine.options import OPTIONS, say_what_runs
+from accelerando.engine.stepping import Step
+from accelerando.engine.tensors import refuse
+from accelerando.errors import HyperparameterError, RuleError, StateError
 
 
 class Optimizer(torch.optim.Optimizer):
-    """A method written as pure functions, stepped on tensors; subclass it to write one."""
+    """A method written as pure functions, stepped on tensors; subclass it to write a method.
 
-    buffers: ClassVar[tuple[str, ...]] = ()
+    A subclass declares its hyperparameters as annotated fields with defaults, and the members of a rule:
+    ``buffers``, ``scalars``, ``direction``, ``sums``, ``decide``, ``memory``, ``when`` and ``apply``. The
+    functions
+    are static, stay inside the rule grammar, and bind arguments and results by name. ``variants`` maps a
+    boolean
+    field to the members that are replaced where it is True.
+
+    Every method takes the engine's options as keywords or group keys: ``maximize``, ``max_grad_norm`` (the
+    gradients of all groups that set it are scaled by ``min(1, max_grad_norm / (norm + 1e-6))``, inside the
+    step;
+    ``.grad`` is never written), ``on_nonfinite`` (``"propagate"``, ``"skip"`` the whole step, or
+    ``"raise"``),
+    ``backend`` (None chooses; ``"eager"`` or ``"cpu"`` demand one), and torch's ``foreach`` and ``fused``,
+    which
+    change nothing but are answered once.
+    """
+
+    buffers: ClassVar[Any] = ()
+    sums: ClassVar[Mapping[str, str]] = {}
+    memory: ClassVar[Mapping[str, float | str]] = {}
+    when: ClassVar[Literal["now", "next"]] = "now"
+    decide: ClassVar[Any] = None
+    variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+
     fields: ClassVar[dict[str, Any]] = {}
+    rules: ClassVar[dict[str | None, Rule]] = {}
 
     def __init_subclass__(cls) -> None:
-        hints = typing.get_type_hints(cls, include_extras=True)
-        cls.fields = {
-            k: a for k, a in hints.items() if typing.get_origin(a) is not ClassVar and hasattr(cls, k)
-        }
-        cls.fields = {k: a for k, a in cls.fields.items() if k in cls.__annotations__}
+        cls.fields = fields_of(cls, Optimizer)
+        members = {m: inspect.getattr_static(cls, m) for m in MEMBERS}
+        if members["direction"] is Optimizer.__dict__["direction"]:
+            raise RuleError(f"{cls.__name__}: a method needs `direction(p, g, ...)`, which returns u first")
+        cls.rules = {None: assemble(cls.__name__, _plain(members), cls.fields)}
+        for flag, replaced in cls.variants.items():
+            cls.rules[flag] = assemble(
+                f"{cls.__name__}({flag}=True)", _plain(members | dict(replaced)), cls.fields
+            )
+        cls.__signature__ = _signature(cls)  # type: ignore[attr-defined]
+        registry.register(cls)
 
-    def __init__(self, params: Any, **options: Any) -> None:
+    def __init__(self, params: Any, lr: Any = None, **options: Any) -> None:
         owner = type(self).__name__
+        if lr is not None:
+            options["lr"] = lr
+        known = self.fields | OPTIONS
         for name in options:
-            if name not in self.fields:
+            if name not in known:
                 raise HyperparameterError(
-                    f"{owner}: unknown option {name!r}; it takes {', '.join(self.fields)}"
+                    f"{owner}: there is no option {name!r}; the options are {', '.join(known)}"
                 )
-        defaults = {name: options.get(name, getattr(type(self), name)) for name in self.fields}
-        for name, value in defaults.items():
-            check(owner, name, value, self.fields[name])
+        defaults = {n: options.get(n, getattr(type(self), n)) for n in self.fields}
+        defaults |= {n: options.get(n, default) for n, (_, default) in OPTIONS.items()}
+        _check_group(owner, self.fields, defaults, "")
         super().__init__(params, defaults)
+        say_what_runs(owner, self.param_groups)
 
     @staticmethod
-    def scalars(*_: Any) -> Any:
-        """Numbers made once a step, in float64."""
-        return {}
+    def scalars():  # type: ignore[no-untyped-def]
+        """Numbers made once a step and parameter age, in float64; by default none beside the hyperparameters."""
+        return ()
 
     @staticmethod
-    def apply(*_: Any) -> Any:
-        """The new parameter."""
-        p, u, lr = _
+    def direction():  # type: ignore[no-untyped-def]
+        """The direction ``u``, the new buffers and the terms to be summed, element by element."""
+
+    @staticmethod
+    def apply(p, u, lr):  # type: ignore[no-untyped-def]
+        """The new parameter, element by element."""
         return p - lr * u
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """Make one step; ``closure`` is called first, with gradients enabled."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._step_one(p, types.SimpleNamespace(**group))
-        return loss
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group; its options are checked before anything changes."""
+        owner, place = type(self).__name__, f" (group {len(self.param_groups)})"
+        _check_group(owner, self.fields, param_group, place)
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            for index, p in enumerate(group["params"]):
+                refuse(
+                    owner, p, f"group {len(self.param_groups) - 1}, parameter {index}", self.rule_of(group)
+                )
+        except Exception:
+            self.param_groups.pop()
+            raise
+        state.begin_memory(group, self.rule_of(group))
 
-    def _step_one(self, p: torch.Tensor, h: types.SimpleNamespace) -> None:
-        compute = torch.promote_types(p.dtype, torch.float32)
-        state = self.state[p]
-        if not state:
-            state["step"] = torch.zeros((), dtype=torch.float32)
-            state.update({name: torch.zeros_like(p, dtype=compute) for name in self.buffers})
-        state["step"] += 1
-        values: dict[str, Any] = {
-            "lr": h.lr,
-            "p": p.to(compute),
-            "g": torch.as_tensor(p.grad).to(compute),
-            "t": int(state["step"]),
-            "h": h,
-        }
-        values |= {name: state[name] for name in self.buffers}
-        values |= self.scalars(*(values[k] for k in names_of(self.scalars) if k in values))
-        u, *new = self.direction(*(values[k] for k in names_of(self.direction)))  # type: ignore[attr-defined]
-        values["u"] = u
-        p.copy_(self.apply(*(values[k] for k in names_of(self.apply))))
-        for name, value in zip(self.buffers, new, strict=True):
-            state[name].copy_(value)
+    @classmethod
+    def rule_of(cls, group: Mapping[str, Any]) -> Rule:
+        """The rule that a group's flags select."""
+        for flag, rule in cls.rules.items():
+            if flag is not None and group.get(flag):
+                return rule
+        return cls.rules[None]
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Make one step; ``closure`` is called first, with gradients enabled, and its loss returned."""
+        arguments = (self,) if closure is None else (self, closure)
+        hooked = chain(
+            self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks,
+            torch_shell._global_optimizer_pre_hooks, torch_shell._global_optimizer_post_hooks,
+        )  # fmt: skip
+        if any(True for _ in hooked) or torch.autograd._profiler_enabled():
+            return _step_with_hooks(*arguments)
+        return _step(*arguments)
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch would wrap every step in a profiler record
+
+    def load_state_dict(self, state_dict: Any) -> None:
+        """Load a state dict of this class or of torch's namesake; states keep their full precision."""
+        owner = type(self).__name__
+        seen: dict[str, Any] = {}
+
+        def look(_: Any, given: Any) -> None:
+            seen.update(given)
+
+        handle = self.register_load_state_dict_pre_hook(look)
+        try:
+            self._check_loaded(state_dict)
+            super().load_state_dict(state_dict)
+        except (KeyError, ValueError) as error:
+            if isinstance(error, StateError):
+                raise
+            raise StateError(
+                f"{owner}: the state dict does not fit ({error}); load it into the optimizer it is of"
+            ) from error
+        finally:
+            handle.remove()
+        state.restore(self, seen)
+
+    def _check_loaded(self, state_dict: Any) -> None:
+        owner = type(self).__name__
+        if not isinstance(state_dict, Mapping) or not {"state", "param_groups"} <= set(state_dict):
+            raise StateError(
+                f"{owner}: a state dict has the keys 'state' and 'param_groups', got {type(state_dict).__name__}"
+            )
+        state.check_shapes(owner, self, state_dict)
+        for index, group in enumerate(state_dict["param_groups"]):
+            _check_group(
+                owner, self.fields, {k: v for k, v in group.items() if k in self.fields}, f" (group {index})"
+            )
+
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        super().__setstate__(values)
+        for group in self.param_groups:
+            for name, default in self._missing().items():
+                group.setdefault(name, default)
+            state.begin_memory(group, self.rule_of(group))
+
+    def _missing(self) -> dict[str, Any]:
+        """What a group loaded from elsewhere gets where it lacks a key."""
+        own = {n: getattr(type(self), n) for n in self.fields}
+        return own | {n: default for n, (_, default) in OPTIONS.items()}
+
+
+def _plain(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {k: v.__func__ if isinstance(v, staticmethod) else v for k, v in members.items()}
+
+
+def _signature(cls: type[Optimizer]) -> inspect.Signature:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = [inspect.Parameter("params", either)]
+    for name, annotation in cls.fields.items():
+        kind = either if name == "lr" else keyword
+        parameters.append(inspect.Parameter(name, kind, default=getattr(cls, name), annotation=annotation))
+    for name, (annotation, default) in OPTIONS.items():
+        parameters.append(inspect.Parameter(name, keyword, default=default, annotation=annotation))
+    return inspect.Signature(sorted(parameters, key=lambda p: p.kind))
+
+
+def _check_group(owner: str, fields: Mapping[str, Any], group: Mapping[str, Any], place: str) -> None:
+    for name, annotation in fields.items():
+        if name in group:
+            check(owner, name, group[name], annotation, place)
+    for name, (annotation, _) in OPTIONS.items():
+        if name in group:
+            check(owner, name, group[name], annotation, place)
+    if group.get("differentiable"):
+        raise HyperparameterError(
+            f"{owner}: differentiable=True is refused{place}; a step here is not recorded by autograd"
+        )
+    if group.get("capturable"):
+        raise HyperparameterError(f"{owner}: capturable=True is refused{place}; scalars are made on the host")
+
+
+@torch.no_grad()
+def _run(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
+    loss = None
+    if closure is not None:
+        with torch.enable_grad():
+            loss = closure()
+    Step(optimizer, type(optimizer).rule_of).run()
+    return loss
+
+
+# torch's own optimizers leave compiled graphs by this door, which imports the compiler only when it is used
+_step = torch._disable_dynamo(_run)
+_step_with_hooks = torch._disable_dynamo(torch.optim.Optimizer.profile_hook_step(_run))
+
+__all__ = ["Cap", "Optimizer"]

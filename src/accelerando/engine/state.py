@@ -1,0 +1,76 @@
+"""What an optimizer remembers: made at the first gradient, loaded at full precision."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from accelerando.engine.anatomy import Rule
+from accelerando.errors import StateError
+
+
+def state_dtype(p: torch.Tensor) -> torch.dtype:
+    """The dtype of a parameter's buffers: float32, wider where the parameter is wider."""
+    return torch.promote_types(p.dtype, torch.float32)
+
+
+def begin(p: torch.Tensor, rule: Rule) -> dict[str, Any]:
+    """The state of a parameter that has made no step."""
+    made: dict[str, Any] = {"step": torch.zeros((), dtype=torch.float32)}
+    for name, start in rule.buffers.items():
+        if start == "param":
+            made[name] = p.detach().clone(memory_format=torch.preserve_format).to(state_dtype(p))
+        else:
+            made[name] = torch.zeros_like(p, dtype=state_dtype(p), memory_format=torch.preserve_format)
+    if rule.scope == "tensor":
+        made |= {name: torch.tensor(0.0, dtype=torch.float64) for name in rule.memory}
+    return made
+
+
+def begin_memory(group: dict[str, Any], rule: Rule) -> None:
+    """Give a group the memory of its rule, where it has none."""
+    for name, start in rule.memory.items():
+        group.setdefault(name, float(group[start]) if isinstance(start, str) else float(start))
+
+
+def check_shapes(owner: str, optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> None:
+    """Raise `StateError` where a saved buffer's shape is not its parameter's."""
+    for position, (p, saved) in enumerate(_pairs(optimizer, state_dict)):
+        for name, value in saved.items():
+            if torch.is_tensor(value) and value.ndim and value.shape != p.shape:
+                raise StateError(
+                    f"{owner}: {name} of parameter {position} has shape {tuple(value.shape)}, the parameter "
+                    f"{tuple(p.shape)}; nothing was loaded; build the optimizer over the same parameters"
+                )
+
+
+def restore(optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> None:
+    """Undo torch's cast of loaded state to the parameter's dtype: take the saved values at full precision."""
+    rule_of = optimizer.rule_of  # type: ignore[attr-defined]
+    rules = [rule_of(group) for group in optimizer.param_groups for _ in group["params"]]
+    for (p, saved), rule in zip(_pairs(optimizer, state_dict), rules, strict=True):
+        if not saved:
+            continue
+        state = optimizer.state[p]
+        for name, value in saved.items():
+            if not torch.is_tensor(value) or name == "step":
+                continue
+            dtype = (
+                torch.float64
+                if name in rule.memory
+                else state_dtype(p)
+                if name in rule.buffers
+                else value.dtype
+            )
+            state[name] = value.detach().to(device=p.device, dtype=dtype, copy=True)
+        count = state.get("step", 0.0)
+        state["step"] = torch.tensor(float(count), dtype=torch.float32)
+        for name, fresh in begin(p, rule).items():
+            state.setdefault(name, fresh)
+
+
+def _pairs(optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> list[tuple[torch.Tensor, Any]]:
+    """Each parameter with its saved state, matched by position in the groups."""
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    keys = [key for group in state_dict["param_groups"] for key in group["params"]]
+    return [(p, state_dict["state"].get(key, {})) for p, key in zip(params, keys, strict=False)]
