@@ -294,3 +294,26 @@ def test_closures_are_steps_too(run):
     one.optimizer.step(lambda: torch.tensor(1.0))
     scheduler.step()
     assert one.lr == 0.05
+
+
+def test_only_the_acting_member_of_a_sequence_moves_momentum(run):
+    one = run(betas=(0.95, 0.999))
+    parts = [s.ConstantLR(one.optimizer, 1.0), s.CyclicLR(one.optimizer, 0.01, 0.1, 5, cycle_momentum=True)]
+    one.optimizer.param_groups[0]["betas"] = (0.95, 0.999)
+    scheduler = s.SequentialLR(one.optimizer, parts, [10])
+    one.follow(scheduler, 9)
+    assert one.optimizer.param_groups[0]["betas"][0] == 0.95
+    one.follow(scheduler, 6)
+    assert one.optimizer.param_groups[0]["betas"][0] == pytest.approx(0.8)
+
+
+def test_a_replaced_schedule_holds_for_later_groups_and_after_a_resume(run):
+    one, other = run(), run()
+    scheduler = s.ScheduledLR(one.optimizer, s.cosine(100))
+    scheduler.replace(s.constant(0.5))
+    assert one.lr == 0.05
+    again = s.ScheduledLR(other.optimizer, s.constant(0.5))
+    again.load_state_dict(scheduler.state_dict())
+    other.optimizer.add_param_group({"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.4})
+    other.follow(again, 2)
+    assert other.lrs == [0.05, 0.2]

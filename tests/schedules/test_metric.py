@@ -85,7 +85,7 @@ def test_a_rate_that_is_too_small_is_raised_and_stops_near_the_best(run, seed):
     scheduler = s.RaiseOnProgress(one.optimizer)
     drive(scheduler, one, Falling(best=1e-2, seed=seed), 4000)
     assert 2e-3 <= one.lr <= 1.6e-2
-    assert [event[1] for event in scheduler.events].count("keep") >= 4
+    assert [event[1] for event in scheduler.events].count("keep") >= 2
 
 
 def test_noise_alone_raises_next_to_nothing(run):
@@ -102,7 +102,7 @@ def test_noise_alone_raises_next_to_nothing(run):
 
 def test_a_raise_that_hurts_is_taken_back_at_once(run):
     one = run(lr=1.0)
-    scheduler = s.RaiseOnProgress(one.optimizer, window=8)
+    scheduler = s.RaiseOnProgress(one.optimizer, growth=2.0, window=8)
     t = 0
     while one.lr == 1.0:
         scheduler.step(10.0 - 0.1 * t)
@@ -115,7 +115,7 @@ def test_a_raise_that_hurts_is_taken_back_at_once(run):
 
 def test_a_metric_that_is_not_finite_ends_a_trial(run):
     one = run(lr=1.0)
-    scheduler = s.RaiseOnProgress(one.optimizer, window=8)
+    scheduler = s.RaiseOnProgress(one.optimizer, growth=2.0, window=8)
     for t in range(8):
         scheduler.step(10.0 - t)
     assert one.lr == 2.0
@@ -137,7 +137,7 @@ def test_what_was_kept_is_taken_back_when_it_goes_bad_later():
 @pytest.mark.parametrize("options", [{"max_factor": 3.0}, {"max_lr": 3.0}])
 def test_the_ceiling(run, options):
     one = run(lr=1.0)
-    scheduler = s.RaiseOnProgress(one.optimizer, window=8, **options)
+    scheduler = s.RaiseOnProgress(one.optimizer, growth=2.0, window=8, **options)
     drive(scheduler, one, Falling(best=100.0, noise=0.0), 500)
     assert one.lr == pytest.approx(3.0)
     assert "the ceiling 3" in str(scheduler.describe())
@@ -153,7 +153,7 @@ def test_higher_is_better(run):
 
 def test_it_composes(run):
     one = run(lr=1.0)
-    raising = s.RaiseOnProgress(one.optimizer, window=8)
+    raising = s.RaiseOnProgress(one.optimizer, growth=2.0, window=8)
     chained = s.ChainedScheduler([s.CosineAnnealingLR(one.optimizer, 100), raising])
     one.follow(chained, 50, feed=lambda t: 10.0 - t if t < 8 else None)
     assert one.lr == pytest.approx(2.0 * 0.5)

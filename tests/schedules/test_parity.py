@@ -148,3 +148,18 @@ def test_a_state_of_torchs_scheduler_is_taken_over(case, run):
     other.optimizer.load_state_dict(one.optimizer.state_dict())
     after.load_state_dict(before.state_dict())
     np.testing.assert_allclose(other.follow(after, 50), one.follow(before, 50), rtol=1e-9)
+
+
+def test_a_state_of_torchs_plateau_is_taken_over(run):
+    rng = np.random.default_rng(0)
+    one, other = run(), run()
+    before = theirs.ReduceLROnPlateau(one.optimizer, patience=4, cooldown=3, factor=0.5)
+    after = ours.ReduceLROnPlateau(other.optimizer, patience=4, cooldown=3, factor=0.5)
+    for value in rng.normal(size=23):
+        before.step(value)
+    after.load_state_dict(before.state_dict())
+    for value in rng.normal(size=60):
+        before.step(value)
+        after.step(value)
+        assert other.lr == pytest.approx(one.lr, rel=1e-12)
+    assert one.lr < 0.01

@@ -51,8 +51,12 @@ class Container(Shell):
     def _write(self) -> None:
         self._tell_step()
         super()._write()
-        for child in self._schedulers:
+        for child in self._acting():
             child._after_write()
+
+    def _acting(self) -> list[Shell]:
+        """The members whose momentum counts now."""
+        return self._schedulers
 
     def _tell_step(self) -> None:
         for child in self._schedulers:
@@ -110,6 +114,9 @@ class SequentialLR(Container):
     def _listening(self) -> list[MetricShell]:
         active, _ = self._active(self.last_epoch)
         return [active] if isinstance(active, MetricShell) else []
+
+    def _acting(self) -> list[Shell]:
+        return [self._active(self.last_epoch)[0]]
 
     def _tell_step(self) -> None:
         active, step = self._active(self.last_epoch)

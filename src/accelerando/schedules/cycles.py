@@ -15,6 +15,7 @@ from accelerando.schedules.cyclic import Anneal, Axis, Cyclic, Mode, OneCycle, a
 from accelerando.schedules.findings import Finding
 from accelerando.schedules.ops import Scalar
 from accelerando.schedules.scheduled import PureShell
+from accelerando.schedules.shell import Shell
 
 Rates = float | Sequence[float]
 
@@ -45,6 +46,9 @@ class RateShell(PureShell):
         for i, group in enumerate(self.optimizer.param_groups):
             if alone or self._ledger.references[i] == 0.0:
                 self._ledger.rebase(i, group, self._first_rate(i) or self._peak(i))
+
+    def _factors(self) -> list[float]:
+        return Shell._factors(self)  # rates differ by group where schedules do not
 
     def _scale(self, i: int) -> float:
         group = self.optimizer.param_groups[i]

@@ -9,6 +9,9 @@ from accelerando.schedules.trend import Trend, trend
 
 Verdict = Literal["raise", "keep", "undo", "retreat"]
 
+LONGEST = 16
+"""Windows in the longest look; after one without a verdict its older half is forgotten."""
+
 ALARM = 4
 """Readings of a trial whose mean is held against the level before it."""
 
@@ -17,8 +20,8 @@ ALARM = 4
 class Guard:
     """Asks for a raise when a metric surely falls, and judges each raise by a trial.
 
-    *Watching*: a trend is fitted after ``window``, then twice and four times as many readings. If the
-    metric falls by more than ``sure`` standard errors of its slope, a raise is asked for.
+    *Watching*: a trend is fitted after ``window``, then each doubling up to 16 windows. If the metric
+    falls by more than ``sure`` standard errors of its slope, a raise is asked for.
     *Trial*: after ``window / 8`` readings that are not looked at, the slope is compared with the one
     before the raise, again after ``window`` readings and each doubling up to the length of the first look.
     The raise is kept if the metric now falls faster (by more than ``sure`` standard errors of the
@@ -61,7 +64,7 @@ class Guard:
 
     def _watch(self, may_raise: bool) -> Verdict | None:
         self.wait = max(0, self.wait - 1)
-        if not self.eager and not self._time_to_look(4 * self.window):
+        if not self.eager and not self._time_to_look(LONGEST * self.window):
             return None
         self.eager = False
         seen = trend(self.readings)
@@ -74,7 +77,7 @@ class Guard:
             self.readings.clear()
             self.skip = self.window // 8
             return "raise"
-        if seen.count >= 4 * self.window:
+        if seen.count >= LONGEST * self.window:
             del self.readings[: seen.count // 2]
         return None
 

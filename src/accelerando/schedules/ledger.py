@@ -127,8 +127,7 @@ class Ledger:
         """The factors of all schedulers on group ``i``; one that has not seen the group yet counts as 1."""
         total = 1.0
         for row in self.rows.values():
-            if i < len(row):
-                total = total * row[i]
+            total *= row[i] if i < len(row) else 1.0
         return total
 
     def name_for(self, kind: str) -> str:

@@ -104,6 +104,11 @@ class ReduceLROnPlateau(MetricShell, lr_scheduler.ReduceLROnPlateau):
         self.best, self.cuts = state["best"], state["cuts"]
         self.cooldown_counter, self.num_bad_epochs = state["cooldown_counter"], state["num_bad_epochs"]
 
+    def _load_torch(self, state: dict[str, Any]) -> None:
+        super()._load_torch(state)
+        self.best, self.num_bad_epochs = float(state["best"]), state["num_bad_epochs"]
+        self.cooldown_counter = state["cooldown_counter"]
+
     def _extra_findings(self) -> list[Finding]:
         factor = self._own_factor(0)
         text = f"{self.cuts} cuts so far; the factor is {factor:.4g}, the best metric {self.best:.6g}"

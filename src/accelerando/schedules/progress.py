@@ -41,7 +41,7 @@ class RaiseOnProgress(MetricShell):
         self,
         optimizer: torch.optim.Optimizer,
         mode: Literal["min", "max"] = "min",
-        growth: float = 2.0,
+        growth: float = 4.0,
         window: int = 32,
         sure: float = 2.0,
         max_factor: float = 1000.0,

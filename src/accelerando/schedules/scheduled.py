@@ -18,6 +18,7 @@ class PureShell(Shell):
 
     def __init__(self, optimizer: torch.optim.Optimizer, last_epoch: int = -1) -> None:
         self._schedules: list[Schedule] = []
+        self._replacement: PerGroup | None = None
         super().__init__(optimizer, last_epoch)
 
     def _make(self, i: int) -> Schedule:
@@ -26,7 +27,10 @@ class PureShell(Shell):
 
     def _schedule(self, i: int) -> Schedule:
         while len(self._schedules) <= i:
-            self._schedules.append(self._make(len(self._schedules)))
+            i_new = len(self._schedules)
+            made = self._make(i_new) if self._replacement is None else self._replacement.of(i_new)
+            same = next((known for known in self._schedules if known == made), made)
+            self._schedules.append(same)
         return self._schedules[i]
 
     @property
@@ -37,9 +41,15 @@ class PureShell(Shell):
 
     def replace(self, schedule: Schedule | PerGroup) -> None:
         """Follow another schedule from the present step on."""
-        members = schedule if isinstance(schedule, PerGroup) else PerGroup((schedule,))
-        self._schedules = [members.of(i) for i in range(self._groups)]
+        self._replacement = schedule if isinstance(schedule, PerGroup) else PerGroup((schedule,))
+        self._schedules.clear()
         self._write()
+
+    def _factors(self) -> list[float]:
+        """One evaluation for all the groups that share a schedule."""
+        shared = {id(self._schedule(i)): i for i in range(self._groups)}
+        known = {key: self._whole_factor(i, self.last_epoch) for key, i in shared.items()}
+        return [known[id(schedule)] for schedule in self._schedules[: self._groups]]
 
     def _factor_at(self, i: int, step: float) -> float:
         return float(self._schedule(i)(step))
@@ -54,7 +64,8 @@ class PureShell(Shell):
         return f"{self._name}: {self._schedule(i)!r}"
 
     def _extra_state(self) -> dict[str, Any]:
-        return {"schedules": [self._schedule(i).to_dict() for i in range(self._groups)]}
+        members = [self._schedule(i).to_dict() for i in range(self._groups)]
+        return {"schedules": members, "replaced": self._replacement is not None}
 
     def _load_extra_state(self, state: dict[str, Any]) -> None:
         saved = [from_dict(item) for item in state["schedules"]]
@@ -68,6 +79,7 @@ class PureShell(Shell):
                 )
                 break
         self._schedules = saved
+        self._replacement = PerGroup(tuple(saved)) if state["replaced"] else None
 
 
 class ScheduledLR(PureShell):

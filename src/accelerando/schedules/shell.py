@@ -130,10 +130,13 @@ class Shell(LRScheduler):
     def _write(self) -> None:
         self._ledger.observe(self.optimizer)
         if self._parent is None:
-            factors = [self._whole_factor(i, self.last_epoch) for i in range(self._groups)]
-            self._ledger.set(self.optimizer, self._key, factors)
+            self._ledger.set(self.optimizer, self._key, self._factors())
         else:
             self._parent._write()
+
+    def _factors(self) -> list[float]:
+        """The factor of every group now."""
+        return [self._whole_factor(i, self.last_epoch) for i in range(self._groups)]
 
     def _after_write(self) -> None:
         """What else to set once the rates are written."""
