@@ -11,11 +11,23 @@ Example:
                 return sign(g)
 """
 
-from torch import abs, exp, log, maximum, minimum, sqrt, where
+from typing import Any
 
-from accelerando.engine.eager import sign
+import torch
+
+from accelerando.engine import eager
 from accelerando.engine.fields import Betas, Cap, Fraction, Interval, NonNegative, Positive
 from accelerando.engine.optimizer import Optimizer
+
+# the operations of the grammar, on tensors; a rule's functions also run on numbers and compiled scalars
+abs: Any = torch.abs
+exp: Any = torch.exp
+log: Any = torch.log
+maximum: Any = torch.maximum
+minimum: Any = torch.minimum
+sign: Any = eager.sign
+sqrt: Any = torch.sqrt
+where: Any = torch.where
 
 __all__ = [
     "Betas", "Cap", "Fraction", "Interval", "NonNegative", "Optimizer", "Positive",

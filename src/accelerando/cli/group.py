@@ -9,8 +9,11 @@ COMMANDS: dict[str, str] = {
     "check": "check",
     "compare": "compare",
     "explain": "explain",
+    "info": "info",
     "lens": "lens",
+    "list": "methods",
     "report": "report",
+    "show": "show",
 }
 """Sub-command → the module of `accelerando.cli` whose ``command`` it is."""
 

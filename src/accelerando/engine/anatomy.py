@@ -55,7 +55,7 @@ class Rule:
     @cached_property
     def scope(self) -> Scope | None:
         """The narrowest scope summed over: `decide` runs once for each of these."""
-        return next((s for s in ("tensor", "group", "all") if s in self.sums.values()), None)  # type: ignore[return-value]
+        return next((s for s in ("tensor", "group", "all") if s in self.sums.values()), None)
 
     @cached_property
     def waits_for_all(self) -> bool:
@@ -149,10 +149,8 @@ def _check_names(rule: Rule) -> None:
 
 
 def _check_results(rule: Rule) -> None:
-    first, *rest = rule.direction.results
+    _, *rest = rule.direction.results
     place = rule.direction.place
-    if first != "u":
-        raise RuleError(f"{place}: must return the direction u first, got {first!r}")
     for needed in (*rule.buffers, *rule.sums):
         if needed not in rest:
             raise RuleError(

@@ -39,17 +39,21 @@ _TABLE: dict[str, Callable[..., Any]] = {
 @cache
 def on_tensors(function: Function) -> Callable[..., tuple[Tensor, ...]]:
     """The function on tensors: ``(like, *arguments)`` → its results in order."""
+    namespace: dict[str, Any] = dict(_TABLE)
+    exec(
+        compile(source(function), f"<{function.place} on tensors>", "exec"), namespace
+    )  # text of a checked tree
+    made: Callable[..., tuple[Tensor, ...]] = namespace[function.name]
+    return made
+
+
+def source(function: Function) -> str:
+    """The text of `on_tensors`."""
     names = Names({*function.arguments, "like", *_TABLE})
     lines, results = render(function, {a: a for a in function.arguments}, names, TENSORS)
     lines.append(f"return ({''.join(f'{results[r]}, ' for r in function.results)})")
     text = f"def {function.name}({', '.join(('like', *function.arguments))}):\n"
-    text += "".join(f"    {line}\n" for line in lines)
-    namespace: dict[str, Any] = dict(_TABLE)
-    exec(
-        compile(text, f"<{function.place} on tensors>", "exec"), namespace
-    )  # our own text, from a checked tree
-    made: Callable[..., tuple[Tensor, ...]] = namespace[function.name]
-    return made
+    return text + "".join(f"    {line}\n" for line in lines)
 
 
 def compute_dtype(storage: torch.dtype) -> torch.dtype:

@@ -101,7 +101,8 @@ class _Reader:
 
     def _results(self, value: ast.expr) -> tuple[str, ...]:
         items = value.elts if isinstance(value, ast.Tuple) else [value]
-        if self.first is not None and items and not isinstance(items[0], ast.Name):
+        named = items and isinstance(items[0], ast.Name) and items[0].id == self.first
+        if self.first is not None and items and not named:
             self._expression(items[0])
             self.body.append((self.first, items[0]))
             items = [ast.Name(self.first, ast.Load()), *items[1:]]

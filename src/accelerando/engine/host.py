@@ -74,9 +74,18 @@ def where(condition: bool, a: float, b: float) -> float:
 _TABLE = {f.__name__: f for f in (div, power, sqrt, exp, log, sign, minimum, maximum, where)} | {"abs": abs}
 
 
+Row = Callable[[Mapping[str, Any], float, Mapping[str, float]], tuple[float, ...]]
+
+
 @cache
-def row(rule: Rule) -> Callable[[Mapping[str, Any], float, Mapping[str, float]], tuple[float, ...]]:
+def row(rule: Rule) -> Row:
     """``row(h, t, m)``: the scalar table's row for a group ``h`` at parameter age ``t`` with memory ``m``."""
+    made: Row = _compile(rule, "row", row_source(rule))
+    return made
+
+
+def row_source(rule: Rule) -> str:
+    """The text of `row`."""
     names = Names({"h", "t", "m", "number", *_TABLE})
     environment = {"t": "t"} | {n: f"m[{n!r}]" for n in rule.memory}
     lines = []
@@ -88,22 +97,30 @@ def row(rule: Rule) -> Callable[[Mapping[str, Any], float, Mapping[str, float]],
     body, results = render(rule.scalars, environment, names, HOST)
     environment |= results
     returned = "".join(f"{environment[c]}, " for c in rule.columns)
-    return _compile(rule, "row", "h, t, m", [*lines, *body, f"return ({returned})"])
+    return _text("row", "h, t, m", [*lines, *body, f"return ({returned})"])
 
 
 @cache
 def decide(rule: Rule) -> Callable[..., tuple[float, ...]]:
     """`decide` as a host function of its arguments by position; it returns its results in order."""
+    return _compile(rule, "decide", decide_source(rule))
+
+
+def decide_source(rule: Rule) -> str:
+    """The text of `decide`."""
     if rule.decide is None:
         raise AssertionError(rule.name)
     names = Names({*rule.decide.arguments, *_TABLE})
     lines, results = render(rule.decide, {a: a for a in rule.decide.arguments}, names, HOST)
     lines.append(f"return ({''.join(f'{results[r]}, ' for r in rule.decide.results)})")
-    return _compile(rule, "decide", ", ".join(rule.decide.arguments), lines)
+    return _text("decide", ", ".join(rule.decide.arguments), lines)
 
 
-def _compile(rule: Rule, name: str, arguments: str, lines: list[str]) -> Callable[..., Any]:
-    text = f"def {name}({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
+def _text(name: str, arguments: str, lines: list[str]) -> str:
+    return f"def {name}({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
+
+
+def _compile(rule: Rule, name: str, text: str) -> Callable[..., Any]:
     file = f"<{rule.name}.{name} on the host {id(rule):x}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
     namespace: dict[str, Any] = {**_TABLE, "number": number}

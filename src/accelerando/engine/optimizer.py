@@ -11,10 +11,18 @@ from torch.optim import optimizer as torch_shell
 from accelerando.engine import registry, state
 from accelerando.engine.anatomy import MEMBERS, Rule, assemble
 from accelerando.engine.fields import Cap, check, fields_of
-from accelerando.engine.options import OPTIONS, say_what_runs
+from accelerando.engine.options import OPTIONS, say_once, say_what_runs
 from accelerando.engine.stepping import Step
 from accelerando.engine.tensors import refuse
 from accelerando.errors import HyperparameterError, RuleError, StateError
+
+
+def _no_scalars():  # type: ignore[no-untyped-def]
+    return ()
+
+
+def _descend(p, u, lr):  # type: ignore[no-untyped-def]
+    return p - lr * u
 
 
 class Optimizer(torch.optim.Optimizer):
@@ -32,17 +40,22 @@ class Optimizer(torch.optim.Optimizer):
     step;
     ``.grad`` is never written), ``on_nonfinite`` (``"propagate"``, ``"skip"`` the whole step, or
     ``"raise"``),
-    ``backend`` (None chooses; ``"eager"`` or ``"cpu"`` demand one), and torch's ``foreach`` and ``fused``,
+    ``backend`` (None chooses, ``"eager"`` demands; eager is the one there is), and torch's ``foreach`` and ``fused``,
     which
     change nothing but are answered once.
     """
 
+    scalars: ClassVar[Any] = staticmethod(_no_scalars)
+    direction: ClassVar[Any] = None
+    apply: ClassVar[Any] = staticmethod(_descend)
     buffers: ClassVar[Any] = ()
     sums: ClassVar[Mapping[str, str]] = {}
     memory: ClassVar[Mapping[str, float | str]] = {}
     when: ClassVar[Literal["now", "next"]] = "now"
     decide: ClassVar[Any] = None
     variants: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    absent: ClassVar[Mapping[str, Any]] = {}
+    """Field → what it means that a loaded group lacks it, where that is not the default."""
 
     fields: ClassVar[dict[str, Any]] = {}
     rules: ClassVar[dict[str | None, Rule]] = {}
@@ -50,7 +63,7 @@ class Optimizer(torch.optim.Optimizer):
     def __init_subclass__(cls) -> None:
         cls.fields = fields_of(cls, Optimizer)
         members = {m: inspect.getattr_static(cls, m) for m in MEMBERS}
-        if members["direction"] is Optimizer.__dict__["direction"]:
+        if members["direction"] is None:
             raise RuleError(f"{cls.__name__}: a method needs `direction(p, g, ...)`, which returns u first")
         cls.rules = {None: assemble(cls.__name__, _plain(members), cls.fields)}
         for flag, replaced in cls.variants.items():
@@ -75,20 +88,6 @@ class Optimizer(torch.optim.Optimizer):
         _check_group(owner, self.fields, defaults, "")
         super().__init__(params, defaults)
         say_what_runs(owner, self.param_groups)
-
-    @staticmethod
-    def scalars():  # type: ignore[no-untyped-def]
-        """Numbers made once a step and parameter age, in float64; by default none beside the hyperparameters."""
-        return ()
-
-    @staticmethod
-    def direction():  # type: ignore[no-untyped-def]
-        """The direction ``u``, the new buffers and the terms to be summed, element by element."""
-
-    @staticmethod
-    def apply(p, u, lr):  # type: ignore[no-untyped-def]
-        """The new parameter, element by element."""
-        return p - lr * u
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; its options are checked before anything changes."""
@@ -121,7 +120,7 @@ class Optimizer(torch.optim.Optimizer):
             self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks,
             torch_shell._global_optimizer_pre_hooks, torch_shell._global_optimizer_post_hooks,
         )  # fmt: skip
-        if any(True for _ in hooked) or torch.autograd._profiler_enabled():
+        if any(True for _ in hooked) or torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
             return _step_with_hooks(*arguments)
         return _step(*arguments)
 
@@ -164,6 +163,12 @@ class Optimizer(torch.optim.Optimizer):
     def __setstate__(self, values: dict[str, Any]) -> None:
         super().__setstate__(values)
         for group in self.param_groups:
+            for name, meant in self.absent.items():
+                if name not in group:
+                    group[name] = meant
+                    say_once(
+                        f"{type(self).__name__}: the loaded state has no {name}; it is taken as {meant:g}"
+                    )
             for name, default in self._missing().items():
                 group.setdefault(name, default)
             state.begin_memory(group, self.rule_of(group))
@@ -216,7 +221,7 @@ def _run(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
 
 
 # torch's own optimizers leave compiled graphs by this door, which imports the compiler only when it is used
-_step = torch._disable_dynamo(_run)
-_step_with_hooks = torch._disable_dynamo(torch.optim.Optimizer.profile_hook_step(_run))
+_step = torch._disable_dynamo(_run)  # type: ignore[attr-defined]
+_step_with_hooks = torch._disable_dynamo(torch.optim.Optimizer.profile_hook_step(_run))  # type: ignore[attr-defined]
 
 __all__ = ["Cap", "Optimizer"]

@@ -11,7 +11,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "maximize": (bool, False),
     "max_grad_norm": (Cap, None),
     "on_nonfinite": (Literal["propagate", "skip", "raise"], "propagate"),
-    "backend": (Literal[None, "eager", "cpu"], None),
+    "backend": (Literal[None, "eager"], None),
     "foreach": (Literal[None, True, False], None),
     "fused": (Literal[None, True, False], None),
     "capturable": (bool, False),

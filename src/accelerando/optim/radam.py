@@ -50,6 +50,7 @@ class RAdam(Optimizer):
     rectify_threshold: NonNegative = 4.0
 
     buffers: ClassVar = ("exp_avg", "exp_avg_sq")
+    absent: ClassVar = {"rectify_threshold": 5.0}  # torch's RAdam has no such key
 
     @staticmethod
     def scalars(t, lr, beta1, beta2, weight_decay, decoupled_weight_decay, rectify_threshold):
