@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from accelerando.compare import tasks
 from matplotlib.figure import Figure
 
+from accelerando.compare import tasks
 from accelerando.schedules import RaiseOnProgress
 
 RESULTS = Path(__file__).parents[1] / "results" / "schedules"
