@@ -23,8 +23,8 @@ def dtensors(subject: Subject) -> Outcome:
     want = subject.run(one, steps)
     with _one_rank() as shard:
         params = [Parameter(shard(t)) for t in one]
-        optimizer = subject.make(params)
         try:
+            optimizer = subject.make(params)
             subject.advance(optimizer, params, [[shard(g) for g in step] for step in steps])
         except Exception as error:
             text = str(error).strip().splitlines()[0][:160] if str(error).strip() else ""
