@@ -38,7 +38,7 @@ class Ray:
         self._started = not ray.is_initialized()
         if self._started:
             _connect(ray, workers)
-        room = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        room = ray.cluster_resources()
         share = 1 / per_accelerator if accelerators else 0
         found = int(room.get("GPU", 0) * per_accelerator if accelerators else room.get("CPU", 1))
         self.slots = workers or max(1, found)
