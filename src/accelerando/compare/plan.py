@@ -59,12 +59,17 @@ def course(experiment: Experiment, strategy: Mapping[str, Any], known: Mapping[s
 
 
 def choose(rates: Sequence[float], outcomes: Sequence[Outcome]) -> float:
-    """The best rate: fewest failed seeds, then the lowest mean final held-out loss, then the lowest rate."""
+    """The best rate: fewest failed seeds, then the lowest mean final held-out loss, then the lowest rate.
+
+    The mean is geometric where every loss is positive, as in the report's curves; else arithmetic.
+    """
+    positive = all(outcome.final["loss"] > 0 for outcome in outcomes if outcome.status == "done")
 
     def merit(rate: float) -> tuple[int, float, float]:
         mine = [outcome for outcome in outcomes if outcome.trial.rate == rate]
         losses = [outcome.final["loss"] for outcome in mine if outcome.status == "done"]
-        return len(mine) - len(losses), math.fsum(losses) / len(losses) if losses else math.inf, rate
+        shown = [math.log(loss) for loss in losses] if positive else losses
+        return len(mine) - len(losses), math.fsum(shown) / len(shown) if shown else math.inf, rate
 
     return min(rates, key=merit)
 

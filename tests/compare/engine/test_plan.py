@@ -67,6 +67,16 @@ def test_an_optimum_at_the_edge_extends_the_grid_and_is_flagged_where_that_ends(
     assert settled.at_edge == ({"sgd": edge} if edge else {})
 
 
+def test_one_bad_seed_weighs_as_it_does_in_the_report():
+    losses = {1e-3: (2.0, 2.0), 1e-2: (0.1, 5.0), 1e-1: (9.0, 9.0)}  # geometric means 2, 0.7 and 9
+    course, _ = play(lambda trial: ("done", losses.get(trial.rate, (9.0, 9.0))[trial.seed % 2]))
+    assert course.chosen == 1e-2
+    course, _ = play(
+        lambda trial: ("done", losses.get(trial.rate, (9.0, 9.0))[trial.seed % 2] - 3)
+    )  # no logarithm: -1, -0.45, 6
+    assert course.chosen == 1e-3
+
+
 def test_a_rate_that_diverges_on_one_seed_is_worse_than_any_that_does_not():
     def result(trial):
         if trial.rate == 1e-1 and trial.seed == 1:
