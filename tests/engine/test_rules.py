@@ -68,6 +68,28 @@ class Later(Optimizer):
         return p - rate * u
 
 
+class Layerwise(Optimizer):
+    """Memory per tensor, which starts at a hyperparameter."""
+
+    lr: NonNegative = 0.5
+    sums = {"gg": "tensor"}
+    memory = {"rate": "lr"}
+
+    @staticmethod
+    def direction(g):
+        gg = g * g
+        return g, gg
+
+    @staticmethod
+    def decide(gg, rate):
+        rate = rate / (1 + gg)
+        return rate
+
+    @staticmethod
+    def apply(p, u, rate):
+        return p - rate * u
+
+
 def by_hand(starts, gradients, lr=0.1):
     """`Everything`, two groups, in NumPy."""
     ps = [[p.copy() for p in group] for group in starts]
@@ -144,6 +166,20 @@ def test_a_decision_for_the_next_step():
         optimizer.step()
         moved.append(before - p.item())
     np.testing.assert_allclose(moved, [0.1, 0.15, 0.225], rtol=1e-6)
+
+
+def test_memory_per_tensor_is_kept_with_the_tensor():
+    params = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = Layerwise(params)
+    for _ in range(2):
+        for p, slope in zip(params, (1.0, 2.0), strict=True):
+            p.grad = torch.full((1,), slope)
+        optimizer.step()
+    assert [float(optimizer.state[p]["rate"]) for p in params] == [0.125, 0.02]
+    twin = Layerwise([torch.nn.Parameter(p.detach().clone()) for p in params])
+    twin.load_state_dict(optimizer.state_dict())
+    assert [float(s["rate"]) for s in twin.state.values()] == [0.125, 0.02]
+    assert "rate" not in optimizer.param_groups[0]
 
 
 class TestOutsideTheGrammar:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from accelerando.engine.anatomy import Rule
+from accelerando.engine.fields import number
 from accelerando.errors import StateError
 
 
@@ -14,7 +15,7 @@ def state_dtype(p: torch.Tensor) -> torch.dtype:
     return torch.promote_types(p.dtype, torch.float32)
 
 
-def begin(p: torch.Tensor, rule: Rule) -> dict[str, Any]:
+def begin(p: torch.Tensor, rule: Rule, group: Mapping[str, Any]) -> dict[str, Any]:
     """The state of a parameter that has made no step."""
     made: dict[str, Any] = {"step": torch.zeros((), dtype=torch.float32)}
     for name, start in rule.buffers.items():
@@ -23,14 +24,20 @@ def begin(p: torch.Tensor, rule: Rule) -> dict[str, Any]:
         else:
             made[name] = torch.zeros_like(p, dtype=state_dtype(p), memory_format=torch.preserve_format)
     if rule.scope == "tensor":
-        made |= {name: torch.tensor(0.0, dtype=torch.float64) for name in rule.memory}
+        made |= {n: torch.tensor(_start(rule, n, group), dtype=torch.float64) for n in rule.memory}
     return made
 
 
 def begin_memory(group: dict[str, Any], rule: Rule) -> None:
-    """Give a group the memory of its rule, where it has none."""
-    for name, start in rule.memory.items():
-        group.setdefault(name, float(group[start]) if isinstance(start, str) else float(start))
+    """Give a group the memory of its rule, where it has none; memory per tensor is in the state instead."""
+    if rule.scope != "tensor":
+        for name in rule.memory:
+            group.setdefault(name, _start(rule, name, group))
+
+
+def _start(rule: Rule, name: str, group: Mapping[str, Any]) -> float:
+    start = rule.memory[name]
+    return number(group[start]) if isinstance(start, str) else float(start)
 
 
 def check_shapes(owner: str, optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> None:
@@ -47,8 +54,9 @@ def check_shapes(owner: str, optimizer: torch.optim.Optimizer, state_dict: Mappi
 def restore(optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> None:
     """Undo torch's cast of loaded state to the parameter's dtype: take the saved values at full precision."""
     rule_of = optimizer.rule_of  # type: ignore[attr-defined]
-    rules = [rule_of(group) for group in optimizer.param_groups for _ in group["params"]]
-    for (p, saved), rule in zip(_pairs(optimizer, state_dict), rules, strict=True):
+    groups = [group for group in optimizer.param_groups for _ in group["params"]]
+    for (p, saved), group in zip(_pairs(optimizer, state_dict), groups, strict=True):
+        rule = rule_of(group)
         if not saved:
             continue
         state = optimizer.state[p]
@@ -65,7 +73,7 @@ def restore(optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> 
             state[name] = value.detach().to(device=p.device, dtype=dtype, copy=True)
         count = state.get("step", 0.0)
         state["step"] = torch.tensor(float(count), dtype=torch.float32)
-        for name, fresh in begin(p, rule).items():
+        for name, fresh in begin(p, rule, group).items():
             state.setdefault(name, fresh)
 
 

@@ -57,7 +57,7 @@ class Step:
         rule = self.rule_of(group)
         kept = self.optimizer.state[p]
         if not kept:
-            kept.update(state.begin(p, rule))
+            kept.update(state.begin(p, rule, group))
         if p.grad is None:
             raise AssertionError(place)
         return Item(group, rule, p, p.grad, kept, place)
@@ -96,17 +96,13 @@ class Step:
             buffers = {name: item.state[name] for name in item.rule.buffers}
             work = Work(item.rule, item.p, item.g, buffers, row, scales[id(item.group)])
             sums.append(work.first())
-            if item.rule.two_passes:
-                works.append(work)
-            else:
+            works.append(work)
+            if not item.rule.two_passes:
                 work.second({})
-                works.append(work)
         decided = self._decide(items, works, sums)
         for item, work, found in zip(items, works, decided, strict=True):
             if item.rule.two_passes:
                 work.second(found)
-        for item in items:
-            torch.autograd.graph.increment_version(item.p)
 
     @staticmethod
     def _memory(item: Item) -> Mapping[str, float]:
