@@ -34,6 +34,7 @@ class Case:
 PEERS = {
     "Prodigy": ("prodigyopt", "Prodigy"),
     "DAdaptAdam": ("dadaptation", "DAdaptAdam"),
+    "ScheduleFreeAdamW": ("schedulefree", "AdamWScheduleFree"),
 }
 EPS = "ε is multiplied by the d of the next step"
 AGE = "one step counter a group"
@@ -64,6 +65,18 @@ CASES = [
     Case("DAdaptAdam", {}, how={"warm": 20}),
     Case("DAdaptAdam", {"use_bias_correction": True}, {"use_bias_correction": True}, {"late": 30}, why=AGE),
     Case("DAdaptAdam", {}, how={"pause": 10}, why=DROPPED),
+    Case("ScheduleFreeAdamW", {"lr": 0.1}),
+    Case("ScheduleFreeAdamW", {"lr": 0.1, "foreach": False, "betas": (0.5, 0.9)}),
+    Case("ScheduleFreeAdamW", {"lr": 0.1, "warmup_steps": 30, "r": 1.0}),
+    Case("ScheduleFreeAdamW", {"lr": 0.1, "weight_lr_power": 0.0, "warmup_steps": 7, "eps": 1e-3}),
+    Case("ScheduleFreeAdamW", {"lr": 0.1, "weight_decay": 0.1}),
+    Case("ScheduleFreeAdamW", {"lr": 0.1}, how={"warm": 20}),
+    Case("ScheduleFreeAdamW", {"lr": 0.1}, how={"pause": 10}),
+    Case("ScheduleFreeAdamW", {"lr": 0.1}, how={"turns": 9}),
+    Case("ScheduleFreeAdamW", {"lr": 0.1}, how={"late": 30}, why=AGE),
+    Case(
+        "ScheduleFreeAdamW", {"lr": 0.1}, how={"momentum": 0.5}, why="x is worked out from y with today's β1"
+    ),
 ]
 
 
@@ -75,12 +88,14 @@ def start():
     return starts, goals, source
 
 
-def walk(make, *, late=0, warm=0, pause=0):
+def walk(make, *, late=0, warm=0, pause=0, turns=0, momentum=0.0):
     """Down a noisy bowl: positions and estimates, step by step."""
     starts, goals, source = start()
     params = [torch.nn.Parameter(s.clone()) for s in starts]
     optimizer = make(params)
     full = optimizer.param_groups[0]["lr"]
+    if hasattr(optimizer, "train"):
+        optimizer.train()
     for t in range(STEPS):
         for i, (p, goal) in enumerate(zip(params, goals, strict=True)):
             noise = 0.1 * torch.randn(p.shape, generator=source, dtype=torch.float64)
@@ -89,7 +104,13 @@ def walk(make, *, late=0, warm=0, pause=0):
             optimizer.param_groups[0]["lr"] = full * min(1.0, (t + 1) / warm)
         if pause:
             optimizer.param_groups[0]["lr"] = 0.0 if pause <= t < pause + 5 else full
+        if momentum and t == STEPS // 2:
+            optimizer.param_groups[0]["betas"] = (momentum, optimizer.param_groups[0]["betas"][1])
         optimizer.step()
+        if turns and t % turns == 0:  # the average is looked at, and training goes on
+            optimizer.eval()
+            yield [p.detach().clone() for p in params], 1.0
+            optimizer.train()
         yield [p.detach().clone() for p in params], optimizer.param_groups[0].get("d", 1.0)
 
 

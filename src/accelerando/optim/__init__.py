@@ -13,9 +13,10 @@ from accelerando.optim.groups import param_groups
 from accelerando.optim.lamb import LAMB
 from accelerando.optim.prodigy import Prodigy
 from accelerando.optim.radam import RAdam
+from accelerando.optim.schedulefreeadamw import ScheduleFreeAdamW
 
 __all__ = [
-    "LAMB", "AdaBelief", "Adam", "AdamW", "DAdaptAdam", "Prodigy", "RAdam",
+    "LAMB", "AdaBelief", "Adam", "AdamW", "DAdaptAdam", "Prodigy", "RAdam", "ScheduleFreeAdamW",
     "create", "list", "param_groups",
 ]  # fmt: skip
 

@@ -50,8 +50,8 @@ class Prodigy(Optimizer):
         per_group: each group estimates ``d`` by itself. Set it for all groups or for none.
 
     State: ``step``; ``exp_avg``, ``exp_avg_sq``, ``s`` and ``away`` (:math:`x_0 - x`), shaped as the parameter, zero at
-    first. In the groups: ``d``, ``d_max`` (the largest :math:`\hat d`) and ``d_numerator`` (r). A sum that is not finite
-    leaves them as they are.
+    first. In the groups: ``d``, ``d_max`` (the largest :math:`\hat d`) and ``d_numerator`` (r); a sum that is not
+    finite leaves them as they are.
 
     Raises:
         HyperparameterError: a setting is unknown or out of range.
@@ -90,7 +90,8 @@ class Prodigy(Optimizer):
 
     @staticmethod
     def scalars(
-        t, lr, beta1, beta2, beta3, eps, weight_decay, decoupled_weight_decay, use_bias_correction, safeguard_warmup, d, d0
+        t, lr, beta1, beta2, beta3, eps, weight_decay, decoupled_weight_decay, use_bias_correction, safeguard_warmup,
+        d, d0,
     ):  # fmt: skip
         keep = where(beta3 < 1, beta3, sqrt(beta2))
         bias = where(use_bias_correction > 0, sqrt(1 - beta2**t) / (1 - beta1**t), 1)

@@ -23,8 +23,9 @@ from accelerando.testing.papers.lamb import lamb
 from accelerando.testing.papers.nvlamb import nvlamb
 from accelerando.testing.papers.prodigy import prodigy
 from accelerando.testing.papers.radam import radam
+from accelerando.testing.papers.schedulefreeadamw import schedulefreeadamw
 
 __all__ = [
     "PAPERS", "Paper", "adabelief", "adam", "adamw", "dadaptadam", "lamb", "nvlamb", "prodigy", "radam",
-    "recognise",
+    "recognise", "schedulefreeadamw",
 ]  # fmt: skip

@@ -15,6 +15,7 @@ from accelerando.testing.papers.dadaptadam import dadaptadam
 from accelerando.testing.papers.lamb import lamb
 from accelerando.testing.papers.prodigy import prodigy
 from accelerando.testing.papers.radam import radam
+from accelerando.testing.papers.schedulefreeadamw import schedulefreeadamw
 
 Array = NDArray[np.float64]
 
@@ -117,6 +118,11 @@ PAPERS: Mapping[str, Paper] = {
             dadaptadam,
             exempt=ESTIMATES,
             together=True,
+        ),
+        Paper(
+            "ScheduleFreeAdamW",
+            "Defazio et al. (2024), arXiv:2405.15682, Algorithm 1",
+            schedulefreeadamw,
         ),
     )
 }
