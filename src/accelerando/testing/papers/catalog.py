@@ -67,7 +67,6 @@ class Paper:
 ESTIMATES = {
     "I03": "the paper makes one estimate of all tensors together",
     "I07": "the paper's rate rises while gradients agree",
-    "C35": "the paper's first steps have the size of its first estimate, which bfloat16 weights round away",
 }
 """What methods that estimate their rate do by design."""
 
