@@ -122,7 +122,8 @@ def test_a_forked_child_steps_too(tmp_path):
         "assert len(optimizer._plan.lots[0].ranges) == 2\n"
         "child = os.fork()\n"
         "optimizer.step()\n"
-        "if child == 0: os._exit(0 if np.ptp(p.detach().numpy()) == 0 and int(optimizer.state[p]['step']) == 2 else 1)\n"
+        "good = np.ptp(p.detach().numpy()) == 0 and int(optimizer.state[p]['step']) == 2\n"
+        "if child == 0: os._exit(0 if good else 1)\n"
         "print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
     )
     assert finish(start(tmp_path, text))[0] == "0"
