@@ -32,4 +32,15 @@ def shrinkage(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> flo
         return 0.0
     if group.get("fixed_decay"):
         return decay
-    return decay * float(group.get("lr") or 0.0) * float(group.get("d", 1.0))
+    rate = float(group.get("lr") or 0.0) * float(group.get("d", 1.0))
+    return decay * rate * _correction(optimizer, group)
+
+
+def _correction(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:
+    """The bias correction in the rate of the methods that adapt d, for a group's oldest parameter; else 1."""
+    if not group.get("use_bias_correction"):
+        return 1.0
+    states = [optimizer.state[p] for p in group["params"] if p in optimizer.state]
+    made = group.get("k", max((float(s["step"]) for s in states if "step" in s), default=0.0))
+    beta1, beta2 = group["betas"]
+    return float((1 - beta2 ** (made + 1)) ** 0.5 / (1 - beta1 ** (made + 1)))

@@ -159,7 +159,8 @@ def _schedule_free(s: Stepped) -> Way:
         return UNKNOWN
     beta2 = float(s.get("betas")[1])
     rates = 1 / ((v / (1 - beta2**s.t)).sqrt() + float(s.get("eps")))
-    asked, used = float(s.get("lr")), float(s.after.get("scheduled_lr", s.get("lr")))
+    asked, warm = float(s.get("lr")), float(s.get("warmup_steps"))
+    used = float(s.after.get("scheduled_lr", asked * min(1.0, s.t / warm) if warm else asked))
     scalars = {"schedule": used / asked} if asked and used else {}
     return Way((("second moment", s.g * rates),), scalars, whole=False, rates=rates)
 
