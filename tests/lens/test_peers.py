@@ -10,7 +10,7 @@ from torch import nn
 from accelerando.lens import Lens
 from accelerando.lens.rows import CAUSE_FIELDS
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("torchvision_loads")]
 
 PYTORCH_OPTIMIZER = """
     A2Grad ADOPT AdaBelief AdaBound AdaFactor AdaHessian AdamP AdEMAMix Adan CAME DAdaptAdam DAdaptSGD

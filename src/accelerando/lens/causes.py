@@ -1,5 +1,6 @@
 """log(gain) as a sum of causes, for every tensor, every group and the whole optimizer at once."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ class Chains:
         stages: squared norms of the vectors on the way, by tensor and place; NaN past a tensor's last.
         causes: of these, by tensor.
         factors: cause → the scalar it multiplied the last vector with, by tensor; the rate is "schedule".
+        trusted: whether a trust ratio is among a tensor's factors.
         right: |cos| between the recipe's direction and the displacement, by tensor; NaN if either is nothing.
     """
 
@@ -33,15 +35,13 @@ class Chains:
     stages: Array
     causes: tuple[tuple[str, ...], ...]
     factors: dict[str, Array]
+    trusted: npt.NDArray[np.bool_]
     right: Array
 
     @property
     def scale(self) -> Array:
         """All factors together, by tensor."""
-        product = np.ones_like(self.given)
-        for factor in self.factors.values():
-            product = product * factor
-        return product
+        return math.prod(self.factors.values(), start=np.ones_like(self.given))
 
 
 def chains_of(tensors: Sequence[Tensor]) -> Chains:
@@ -60,13 +60,13 @@ def chains_of(tensors: Sequence[Tensor]) -> Chains:
     with np.errstate(all="ignore"):
         right = np.abs(along) / np.sqrt(last * moved)
         right[~(last * moved > 0)] = np.nan
-        chains = Chains(given, moved, stages, tuple(t.causes for t in tensors), factors, right)
-        trusting = np.array([t.trusts and "trust ratio" not in t.scalars for t in tensors])
-        trusting &= (right >= RIGHT) & (chains.scale > 0)
-        if trusting.any():
-            ratio = np.where(trusting, np.sqrt(moved / last) / chains.scale, 1.0)
+        known = math.prod(factors.values(), start=np.ones(len(tensors)))
+        told = np.array(["trust ratio" in t.scalars for t in tensors])
+        found = np.array([t.trusts for t in tensors]) & ~told & (right >= RIGHT) & (known > 0)
+        if found.any():
+            ratio = np.where(found, np.sqrt(moved / last) / known, 1.0)
             factors["trust ratio"] = ratio * factors.get("trust ratio", 1.0)
-    return chains
+    return Chains(given, moved, stages, tuple(t.causes for t in tensors), factors, told | found, right)
 
 
 def attribute(chains: Chains, scoped: Callable[[Array], Array]) -> Array:

@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Protocol
 
+from accelerando.lens.causes import chains_of
 from accelerando.lens.codes import CODES
 from accelerando.lens.recipes import CAUSES
 from accelerando.lens.rise import Found, find_rise
-from accelerando.lens.causes import chains_of
 from accelerando.lens.rows import CAUSE_FIELDS, Row
 from accelerando.lens.shapes import risen_past_a_cosine
 from accelerando.lens.watch import Step

@@ -129,5 +129,5 @@ def flat(x: torch.Tensor) -> torch.Tensor:
 def _stored(x: torch.Tensor) -> torch.Tensor:
     """This rank's share as it is stored, complex numbers as pairs."""
     if hasattr(x, "to_local"):
-        x = x.detach().to_local()
+        x = x.detach().to_local()  # type: ignore[attr-defined]
     return torch.view_as_real(x) if x.is_complex() else x

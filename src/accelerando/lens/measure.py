@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from accelerando.errors import HyperparameterError
-from accelerando.lens.rise import rise_of
 from accelerando.lens.flat import flat
+from accelerando.lens.rise import rise_of
 from accelerando.lens.snapshot import Call, Memories, Snapshot, moved
 from accelerando.lens.sums import Sums
 from accelerando.lens.unwrap import unwrap

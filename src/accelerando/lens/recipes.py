@@ -219,20 +219,20 @@ def _adam(s: Stepped) -> Way:
     lamb = "lamb" in s.name.lower()
     decay = 0.0 if lamb else s.decay
     m = 1 / (bias1 * _first_scale(s))
-    causes = ("decay", "agreement") if decay else ("agreement",)
+    causes: tuple[str, ...] = ("decay", "agreement") if decay else ("agreement",)
     second = s.buffer("max_exp_avg_sq", "max_exp_avg_var") if s.get("amsgrad", False) else None
     second = second if second is not None else s.buffer("exp_avg_sq", "exp_avg_var", "exp_avg_s", "exp_inf")
     if second is None:
         return Way(Moments(decay, m, None, 0.0, False, 0.0), causes, (first,), whole=False)
     inside = s.decay if lamb else 0.0
-    if rectified is None:
-        formula, reads = Moments(decay, m, None, 0.0, False, inside), (first,)
-    else:
-        formula, reads = _divided(s, decay, m, bias2, inside), (first, second)
+    formula, reads = Moments(decay, m, None, 0.0, False, inside), [first]
+    if rectified is not None:
+        formula = _divided(s, decay, m, bias2, inside)
+        reads.append(second)
         causes += ("second moment",)
     causes += ("decay",) if inside else ()
     scalars = _scalars(s, bias1, bias2, rectified)
-    return Way(formula, causes, reads, scalars, trusts=lamb, whole=s.name in WHOLE)
+    return Way(formula, causes, tuple(reads), scalars, trusts=lamb, whole=s.name in WHOLE)
 
 
 def _divided(s: Stepped, decay: float, m: float, bias2: float, inside: float) -> Moments:

@@ -32,14 +32,20 @@ def rows_of(step: Step, chains: Chains | None = None) -> list[Row]:
     """
     tensors = step.tensors
     starts = [i for i, t in enumerate(tensors) if i == 0 or t.group != tensors[i - 1].group]
-    members = [list(tensors), *(list(tensors[a:b]) for a, b in zip(starts, [*starts[1:], len(tensors)], strict=True))]
+    members = [
+        list(tensors),
+        *(list(tensors[a:b]) for a, b in zip(starts, [*starts[1:], len(tensors)], strict=True)),
+    ]
     with np.errstate(all="ignore"):
         columns = _columns(tensors, chains or chains_of(tensors), _over_scopes(starts), members)
-    places = [("optimizer", None, None), *(("group", tensors[i].group, None) for i in starts)]
+    places: list[tuple[str, int | None, str | None]] = [("optimizer", None, None)]
+    places += [("group", tensors[i].group, None) for i in starts]
     places += [("tensor", t.group, t.name) for t in tensors]
     return [
         dict(zip(FIELDS, (step.step, scope, step.optimizer, group, name, int(size), *numbers), strict=True))
-        for (scope, group, name), size, numbers in zip(places, columns.pop("size"), _lines(columns), strict=True)
+        for (scope, group, name), size, numbers in zip(
+            places, columns.pop("size"), _lines(columns), strict=True
+        )
     ]
 
 
@@ -66,7 +72,7 @@ def _columns(
     sound = (gg > 0) & np.isfinite(gg) & np.isfinite(dd)
     gain = np.where(sound, np.sqrt(dd / gg), np.nan)
     rates = [mean_rate([(t.lr, int(t.sums["size"])) for t in scope]) for scope in members]
-    trusted = scoped(("trust ratio" in chains.factors) * np.array([float(t.trusts or "trust ratio" in t.scalars) for t in tensors])) > 0
+    trusted = scoped(chains.trusted.astype(float)) > 0
     columns = {
         "size": total["size"],
         "lr": np.array([*rates, *(t.lr for t in tensors)]),

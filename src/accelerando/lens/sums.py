@@ -1,21 +1,15 @@
 """Sums over a tensor's elements, global over every rank that holds a share."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 
+from accelerando.lens.flat import Segment
+
 SAFE = (1e-30, 1e30)
 """Where a float32 sum of products is trusted; beyond, squares may have overflowed or vanished."""
-
-
-class Part(Protocol):
-    """``[low, high)`` of a vector, which counts for a row."""
-
-    row: int
-    low: int
-    high: int
 
 
 class Sums:
@@ -30,7 +24,7 @@ class Sums:
         self._here = [[0.0] * columns for _ in range(rows)]
         self._there: dict[torch.device, tuple[list[int], list[torch.Tensor]]] = {}
 
-    def add(self, parts: Sequence[Part], column: int, a: torch.Tensor, b: torch.Tensor) -> None:
+    def add(self, parts: Sequence[Segment], column: int, a: torch.Tensor, b: torch.Tensor) -> None:
         """Add ⟨a, b⟩ of each part to its row."""
         if a.device.type == "cpu":
             self._add_here(parts, column, a.numpy(), b.numpy())
@@ -40,7 +34,7 @@ class Sums:
             places.append(part.row * self._columns + column)
             values.append(torch.dot(a[part.low : part.high], b[part.low : part.high]))
 
-    def _add_here(self, parts: Sequence[Part], column: int, x: Any, y: Any) -> None:
+    def _add_here(self, parts: Sequence[Segment], column: int, x: Any, y: Any) -> None:
         """Of NumPy vectors; in float64 where float32 squares would overflow or vanish."""
         low, high = SAFE
         table = self._here

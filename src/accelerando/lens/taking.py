@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -132,9 +133,7 @@ def _block(
     """The sums of one block, all of one kind."""
     parts, one = block.segments, seen[block.segments[0].row]
     g, p = block.gather(lambda row: seen[row].g), block.memory
-    buffers = [
-        block.gather(lambda row, i=i: seen[row].buffers[i]) for i in range(len(one.buffers))
-    ]  # fmt: skip
+    buffers = [block.gather(partial(_buffer, seen, i)) for i in range(len(one.buffers))]
     used = g if one.used is None else block.gather(lambda row: seen[row].used)  # type: ignore[arg-type, return-value]
     stages, rates = one.way.formula(used, p, *buffers)
     if one.used is not None:
@@ -156,6 +155,10 @@ def _block(
         for part in parts:
             stride = -(-seen[part.row].g.numel() // SAMPLE)
             thinned[part.row].append(rates[part.low : part.high][-part.begin % stride :: stride].clone())
+
+
+def _buffer(seen: Sequence[Seen], index: int, row: int) -> torch.Tensor:
+    return seen[row].buffers[index]
 
 
 def _used(held: Held, g: torch.Tensor) -> torch.Tensor | None:
