@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-BLOCK = 1 << 15
+BLOCK = 1 << 17
 """Elements gone through at once on a CPU: a few vectors of them stay in its cache."""
 
 DEVICE_BLOCK = 1 << 24

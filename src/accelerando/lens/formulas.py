@@ -1,22 +1,25 @@
 """The elementwise part of known methods: from a gradient and its state to the vectors on the way to a step.
 
 A formula is called block by block with the gradient g, the weights p the step found, and its buffers as the
-step left them; it returns the vectors in order and, where the method has such a thing, 1/(√v̂ + ε).
+step left them. A vector comes with a number that it is yet to be multiplied with, which costs no pass over it.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-Vectors = tuple[list[torch.Tensor], torch.Tensor | None]
+Scaled = tuple[torch.Tensor, float]
+Vectors = tuple[list[Scaled], Scaled | None]
+"""The vectors after each cause, in order; and x, c for which c/x is 1/(√v̂ + ε), where there is such a thing."""
 
 
 class Formula(Protocol):
     """Equal formulas are run over many tensors at once."""
 
     def __call__(self, g: torch.Tensor, p: torch.Tensor, *buffers: torch.Tensor) -> Vectors:
-        """The vectors after each cause, and the rates."""
+        """The vectors, and the divisor."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +31,16 @@ class Unknown:
         return [], None
 
 
-def _decayed(g: torch.Tensor, p: torch.Tensor, decay: float) -> list[torch.Tensor]:
+def _decayed(g: torch.Tensor, p: torch.Tensor, decay: float) -> list[Scaled]:
     """The gradient with decay added, where decay acts through the gradient."""
-    return [torch.add(g, p, alpha=decay)] if decay else []
+    return [(torch.add(g, p, alpha=decay), 1.0)] if decay else []
 
 
-def _inverse(v: torch.Tensor, scale: float, eps: float) -> torch.Tensor:
-    """1/(√(scale·v) + ε)."""
-    root = v.mul(scale).sqrt_() if scale != 1 else v.sqrt()
-    return root.add_(eps).reciprocal_()
+def _divisor(v: torch.Tensor, eps: float, scale: float = 1.0) -> Scaled:
+    """X and c for which c/x is 1/(√(scale·v) + ε)."""
+    root = math.sqrt(scale)
+    x = v.sqrt()
+    return (x.add_(eps / root) if eps else x), 1 / root
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,9 @@ class Sgd:
         """Decay, momentum."""
         vectors = _decayed(g, p, self.decay)
         if buffers:
-            g = vectors[-1] if vectors else g
-            vectors.append(torch.add(g, buffers[0], alpha=self.momentum) if self.nesterov else buffers[0])
+            g = vectors[-1][0] if vectors else g
+            ahead = torch.add(g, buffers[0], alpha=self.momentum) if self.nesterov else buffers[0]
+            vectors.append((ahead, 1.0))
         return vectors, None
 
 
@@ -71,15 +76,15 @@ class Rms:
         v = buffers[0]
         if self.centered:
             v = torch.addcmul(v, buffers[1], buffers[1], value=-1)
-        rates = _inverse(v, 1.0, self.eps)
-        vectors.append((vectors[-1] if vectors else g) * rates)
+        x, c = _divisor(v, self.eps)
+        vectors.append(((vectors[-1][0] if vectors else g) / x, c))
         if self.momentum:
-            vectors.append(buffers[-1])
-        return vectors, rates
+            vectors.append((buffers[-1], 1.0))
+        return vectors, (x, c)
 
 
 @dataclass(frozen=True)
-class Scaled:
+class Divided:
     """The gradient divided by the root of a second moment: Adagrad, schedule-free Adam. Buffers: that one."""
 
     decay: float
@@ -89,9 +94,9 @@ class Scaled:
     def __call__(self, g: torch.Tensor, p: torch.Tensor, *buffers: torch.Tensor) -> Vectors:
         """Decay, second moment."""
         vectors = _decayed(g, p, self.decay)
-        rates = _inverse(buffers[0], self.scale, self.eps)
-        vectors.append((vectors[-1] if vectors else g) * rates)
-        return vectors, rates
+        x, c = _divisor(buffers[0], self.eps, self.scale)
+        vectors.append(((vectors[-1][0] if vectors else g) / x, c))
+        return vectors, (x, c)
 
 
 @dataclass(frozen=True)
@@ -117,13 +122,12 @@ class Moments:
     def __call__(self, g: torch.Tensor, p: torch.Tensor, *buffers: torch.Tensor) -> Vectors:
         """Decay, agreement, second moment, decay."""
         vectors = _decayed(g, p, self.decay)
-        m = buffers[0] * self.first
-        vectors.append(m)
-        rates = None
+        vectors.append((buffers[0], self.first))
+        divisor = None
         if self.second is not None:
-            v = buffers[1]
-            rates = v.reciprocal() if self.infinity else _inverse(v, self.second, self.eps)
-            vectors.append(m * rates)
+            divisor = (buffers[1], 1.0) if self.infinity else _divisor(buffers[1], self.eps, self.second)
+            vectors.append((buffers[0] / divisor[0], self.first * divisor[1]))
         if self.inside:
-            vectors.append(torch.add(vectors[-1], p, alpha=self.inside))
-        return vectors, rates
+            u, c = vectors[-1]
+            vectors.append((torch.add(u, p, alpha=self.inside / c), c))
+        return vectors, divisor

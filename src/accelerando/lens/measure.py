@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 
 from accelerando.errors import HyperparameterError
 from accelerando.lens.flat import flat
 from accelerando.lens.rise import rise_of
 from accelerando.lens.snapshot import Call, Memories, Snapshot, moved
-from accelerando.lens.sums import Sums
+from accelerando.lens.sums import Sums, summed
 from accelerando.lens.unwrap import unwrap
 
 __all__ = ["Measure", "Reading", "measure", "rise_of"]
@@ -139,7 +140,7 @@ class Measure:
         self._fetch()
         self._keep_gradients = before.altered() or (self._keep_gradients and bool(self._readings))
         rate = _nominal(before)
-        with torch.no_grad():
+        with torch.no_grad(), np.errstate(all="ignore"):
             sums = _sums(before)
         before.release()
         if sums is None:
@@ -176,7 +177,8 @@ def _sums(before: Snapshot) -> Sums | None:
         for block in before.blocks([(row, held[row][0]) for row in rows]):
             g = block.gather(lambda row: held[row][1])
             d = moved(block, block.gather(now.__getitem__), keep)
-            for column, (a, b) in enumerate(((g, g), (g, d), (d, d))):
+            x, y = summed(g), summed(d)
+            for column, (a, b) in enumerate(((x, x), (x, y), (y, y))):
                 sums.add(block.segments, column, a, b)
     return sums
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from accelerando.lens.flat import flat
-from accelerando.lens.formulas import Formula, Moments, Rms, Scaled, Sgd, Unknown
+from accelerando.lens.formulas import Divided, Formula, Moments, Rms, Sgd, Unknown
 
 CAUSES = (
     "schedule",
@@ -189,7 +189,7 @@ def _adagrad(s: Stepped) -> Way:
     if v is None:
         return UNKNOWN
     slowed = 1 / (1 + (s.t - 1) * s.number("lr_decay"))
-    formula = Scaled(s.decay, 1.0, s.number("eps"))
+    formula = Divided(s.decay, 1.0, s.number("eps"))
     return Way(formula, _named(s, "second moment"), (v,), {"schedule": slowed})
 
 
@@ -200,7 +200,7 @@ def _schedule_free(s: Stepped) -> Way:
     beta2 = float(s.get("betas")[1])
     asked, used = s.number("lr"), float(s.after.get("scheduled_lr", s.get("lr")))
     scalars = {"schedule": used / asked} if asked and used else {}
-    formula = Scaled(0.0, 1 / (1 - beta2**t), s.number("eps"))
+    formula = Divided(0.0, 1 / (1 - beta2**t), s.number("eps"))
     return Way(formula, ("second moment",), (v,), scalars, whole=False)
 
 

@@ -3,13 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 
 from accelerando.lens.flat import Segment
 
 SAFE = (1e-30, 1e30)
 """Where a float32 sum of products is trusted; beyond, squares may have overflowed or vanished."""
+
+
+Vector = Any
+"""A tensor, or on a CPU the NumPy view of one."""
+
+
+def summed(x: torch.Tensor) -> Vector:
+    """A vector as `Sums` takes it."""
+    return x.numpy() if x.device.type == "cpu" else x
 
 
 class Sums:
@@ -24,27 +32,26 @@ class Sums:
         self._here = [[0.0] * columns for _ in range(rows)]
         self._there: dict[torch.device, tuple[list[int], list[torch.Tensor]]] = {}
 
-    def add(self, parts: Sequence[Segment], column: int, a: torch.Tensor, b: torch.Tensor) -> None:
-        """Add ⟨a, b⟩ of each part to its row."""
-        if a.device.type == "cpu":
-            self._add_here(parts, column, a.numpy(), b.numpy())
+    def add(self, parts: Sequence[Segment], column: int, a: Vector, b: Vector, scale: float = 1.0) -> None:
+        """Add scale·⟨a, b⟩ of each part, both vectors by `summed`, to its row."""
+        if not isinstance(a, torch.Tensor):
+            self._add_here(parts, column, a, b, scale)
             return
         places, values = self._there.setdefault(a.device, ([], []))
         for part in parts:
             places.append(part.row * self._columns + column)
-            values.append(torch.dot(a[part.low : part.high], b[part.low : part.high]))
+            values.append(scale * torch.dot(a[part.low : part.high], b[part.low : part.high]))
 
-    def _add_here(self, parts: Sequence[Segment], column: int, x: Any, y: Any) -> None:
+    def _add_here(self, parts: Sequence[Segment], column: int, x: Any, y: Any, scale: float) -> None:
         """Of NumPy vectors; in float64 where float32 squares would overflow or vanish."""
         low, high = SAFE
         table = self._here
-        with np.errstate(all="ignore"):  # a gradient may be infinite
-            for part in parts:
-                a, b = x[part.low : part.high], y[part.low : part.high]
-                found = float(a.dot(b))
-                if not low < abs(found) < high:
-                    found = float(a.astype("f8").dot(b.astype("f8")))
-                table[part.row][column] += found
+        for part in parts:
+            a, b = x[part.low : part.high], y[part.low : part.high]
+            found = float(a.dot(b))
+            if not low < abs(found) < high:
+                found = float(a.astype("f8").dot(b.astype("f8")))
+            table[part.row][column] += scale * found
 
     def count(self, row: int, column: int, those: torch.Tensor) -> None:
         """Add how many are true, on their device."""

@@ -12,7 +12,7 @@ from accelerando.lens.decay import decoupled
 from accelerando.lens.flat import Block, flat
 from accelerando.lens.recipes import Stepped, Way, Ways
 from accelerando.lens.snapshot import Held, Snapshot, moved
-from accelerando.lens.sums import Sums
+from accelerando.lens.sums import Sums, summed
 
 STAGES = 4
 """The most vectors there are on the way to a step."""
@@ -102,8 +102,8 @@ def judge(before: Snapshot, taken: Taken) -> None:
     flats = {row: flat(fresh[row]) for row, _ in alike}  # type: ignore[arg-type]
     for block in before.blocks(alike):
         g, d = block.gather(flats.__getitem__), block.memory
-        taken.sums.add(block.segments, AT["agree"], g, d.neg_())
-        taken.sums.add(block.segments, AT["judged"], g.abs(), d.abs_())
+        taken.sums.add(block.segments, AT["agree"], summed(g), summed(d), -1.0)
+        taken.sums.add(block.segments, AT["judged"], summed(g.abs()), summed(d.abs_()))
 
 
 def _seen(optimizer: torch.optim.Optimizer, before: Snapshot) -> list[Seen]:
@@ -135,26 +135,29 @@ def _block(
     g, p = block.gather(lambda row: seen[row].g), block.memory
     buffers = [block.gather(partial(_buffer, seen, i)) for i in range(len(one.buffers))]
     used = g if one.used is None else block.gather(lambda row: seen[row].used)  # type: ignore[arg-type, return-value]
-    stages, rates = one.way.formula(used, p, *buffers)
+    stages, divisor = one.way.formula(used, p, *buffers)
     if one.used is not None:
-        stages = [used, *stages]
-    sums.add(parts, AT["gg"], g, g)
-    sums.add(parts, AT["pp"], p, p)
-    for i, stage in enumerate(stages):
-        sums.add(parts, len(COLUMNS) + i, stage, stage)
+        stages = [(used, 1.0), *stages]
+    given, weights = summed(g), summed(p)
+    sums.add(parts, AT["gg"], given, given)
+    sums.add(parts, AT["pp"], weights, weights)
+    last, scale = given, 1.0
+    for i, (stage, scale) in enumerate(stages):
+        last = summed(stage)
+        sums.add(parts, len(COLUMNS) + i, last, last, scale * scale)
     if one.decay:
-        pulled = p * one.decay
-        if rates is not None and not one.way.trusts:
-            pulled.mul_(rates)
-        sums.add(parts, AT["decay"], pulled, pulled)
-    d = moved(block, block.gather(now.__getitem__), one.held.keep)
-    sums.add(parts, AT["gd"], g, d)
+        x, c = divisor if divisor is not None and not one.way.trusts else (None, 1.0)
+        pulled = summed(p if x is None else p / x)
+        sums.add(parts, AT["decay"], pulled, pulled, (one.decay * c) ** 2)
+    d = summed(moved(block, block.gather(now.__getitem__), one.held.keep))
+    sums.add(parts, AT["gd"], given, d)
     sums.add(parts, AT["dd"], d, d)
-    sums.add(parts, AT["along"], stages[-1] if stages else g, d)
-    if rates is not None and one.whole:
+    sums.add(parts, AT["along"], last, d, scale)
+    if divisor is not None and one.whole:
         for part in parts:
             stride = -(-seen[part.row].g.numel() // SAMPLE)
-            thinned[part.row].append(rates[part.low : part.high][-part.begin % stride :: stride].clone())
+            some = divisor[0][part.low : part.high][-part.begin % stride :: stride]
+            thinned[part.row].append(divisor[1] / some)
 
 
 def _buffer(seen: Sequence[Seen], index: int, row: int) -> torch.Tensor:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 
 from accelerando.lens.measure import runs_in
@@ -131,7 +132,7 @@ class Watch:
         sampled = not (self.calls - 1) % self.every
         if self._pending is None and not sampled:
             return None
-        with torch.no_grad():
+        with torch.no_grad(), np.errstate(all="ignore"):
             if len(args) < 2 and kwargs.get("closure") is None:
                 self._judge()
             if not sampled:
@@ -146,7 +147,7 @@ class Watch:
         before, self._before = self._before, None
         if before is None and self._pending is None:
             return
-        with torch.no_grad():
+        with torch.no_grad(), np.errstate(all="ignore"):  # a gradient may be infinite
             self._judge()
             if before is None:
                 return
