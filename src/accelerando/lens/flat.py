@@ -56,12 +56,15 @@ class Memory:
     def copy(self, tensors: Sequence[torch.Tensor]) -> None:
         """Copy what this rank holds of each tensor."""
         shares = [_stored(t) for t in tensors]
-        shapes = [(s.shape, s.dtype, s.device) for s in shares]
-        if shapes != self._shapes:
-            self._lay_out(shares)
-            self._shapes = shapes
+        self._fit(shares)
         if shares:
             torch._foreach_copy_(self._views, shares)
+
+    def zero(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Hold zeros of each tensor's shape."""
+        self._fit([_stored(t) for t in tensors])
+        for vector in self.vectors:
+            vector.zero_()
 
     def of(self, index: int) -> torch.Tensor:
         """The copy of one tensor, flat."""
@@ -98,6 +101,13 @@ class Memory:
 
     def _block(self, vector: int) -> int:
         return BLOCK if self.vectors[vector].device.type == "cpu" else DEVICE_BLOCK
+
+    def _fit(self, shares: Sequence[torch.Tensor]) -> None:
+        """Lay the memory out, unless it is laid out for tensors like these."""
+        shapes = [(s.shape, s.dtype, s.device) for s in shares]
+        if shapes != self._shapes:
+            self._lay_out(shares)
+            self._shapes = shapes
 
     def _lay_out(self, shares: Sequence[torch.Tensor]) -> None:
         """One vector for each device and precision, the tensors in it one after another."""

@@ -14,13 +14,14 @@ Row = dict[str, Any]
 
 NUMBERS = (
     "lr", "gain", "alignment", "effective", "relative_update", "update_rms", "trust_ratio", "agreement",
-    "decay", "decay_share", "grad_norm", "nonfinite", "rate_q05", "rate_q50", "rate_q95",
+    "decay", "decay_share", "grad_norm", "micro_grad_norm", "micro_batches", "nonfinite",
+    "rate_q05", "rate_q50", "rate_q95",
 )  # fmt: skip
 CAUSE_FIELDS = tuple("log_" + cause.replace(" ", "_") for cause in CAUSES)
 FIELDS = ("step", "scope", "optimizer", "group", "tensor", "size", *NUMBERS, *CAUSE_FIELDS)
 """The fields of a row, in order."""
 
-ADDED = ("gg", "gd", "dd", "pp", "size", "agree", "judged", "nonfinite")
+ADDED = ("gg", "gd", "dd", "pp", "size", "agree", "judged", "nonfinite", "small", "big")
 
 
 def rows_of(step: Step, chains: Chains | None = None) -> list[Row]:
@@ -37,7 +38,7 @@ def rows_of(step: Step, chains: Chains | None = None) -> list[Row]:
         *(list(tensors[a:b]) for a, b in zip(starts, [*starts[1:], len(tensors)], strict=True)),
     ]
     with np.errstate(all="ignore"):
-        columns = _columns(tensors, chains or chains_of(tensors), _over_scopes(starts), members)
+        columns = _columns(step, chains or chains_of(tensors), _over_scopes(starts), members)
     places: list[tuple[str, int | None, str | None]] = [("optimizer", None, None)]
     places += [("group", tensors[i].group, None) for i in starts]
     places += [("tensor", t.group, t.name) for t in tensors]
@@ -59,12 +60,13 @@ def _over_scopes(starts: Sequence[int]) -> Callable[[Array], Array]:
 
 
 def _columns(
-    tensors: Sequence[Tensor],
+    step: Step,
     chains: Chains,
     scoped: Callable[[Array], Array],
     members: Sequence[Sequence[Tensor]],
 ) -> dict[str, Array]:
     """Every number of every scope; NaN where there is none."""
+    tensors = step.tensors
     own = {key: np.array([t.sums[key] for t in tensors]) for key in ADDED}
     total = {key: scoped(column) for key, column in own.items()}
     shares = attribute(chains, scoped)
@@ -84,6 +86,8 @@ def _columns(
         "trust_ratio": np.where(trusted, np.exp(shares[:, CAUSES.index("trust ratio")]), np.nan),
         "agreement": _over(total["agree"], total["judged"]),
         "grad_norm": np.sqrt(gg),
+        "micro_grad_norm": np.sqrt(gg * _over(total["small"], total["big"])),
+        "micro_batches": np.full(len(gg), step.micro or np.nan),
         "nonfinite": total["nonfinite"],
     }
     columns |= _decay(tensors, chains, scoped, total, shares[:, CAUSES.index("decay")])
@@ -127,9 +131,9 @@ def _lines(columns: dict[str, Array]) -> list[list[Any]]:
     lines: list[list[Any]] = table.T.tolist()
     for field, row in np.argwhere(bare).tolist():
         lines[row][field] = None
-    at = NUMBERS.index("nonfinite")
-    for line in lines:
-        line[at] = None if line[at] is None else int(line[at])
+    for at in (NUMBERS.index("nonfinite"), NUMBERS.index("micro_batches")):
+        for line in lines:
+            line[at] = None if line[at] is None else int(line[at])
     return lines
 
 

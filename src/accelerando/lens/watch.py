@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from accelerando.lens.measure import runs_in
+from accelerando.lens.micro import Ended, Micro
 from accelerando.lens.snapshot import Call, Memories, Snapshot
-from accelerando.lens.taking import COLUMNS, Seen, Taken, judge, plain, quantiles, take
+from accelerando.lens.taking import COLUMNS, WIDTH, Seen, Taken, judge, plain, quantiles, take
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,7 @@ class Tensor:
         scalars: cause → factor.
         trusts: whether what is left is a trust ratio.
         whole: whether the recipe is all there is to the method.
-        sums: by `COLUMNS`.
+        sums: by `COLUMNS`, and ``small`` and ``big``, the mean ‖·‖² of micro-batches and that of all.
         quantiles: of lr/(√v̂ + ε), None where there is none.
     """
 
@@ -57,6 +58,7 @@ class Step:
         tensors: those that had a gradient.
         idle: the names of those that want one and had none.
         precision: the lowest-precision dtype among them.
+        micro: of how many micro-batches the gradients are known to be sums; 0 if that was not told.
     """
 
     optimizer: int
@@ -66,6 +68,7 @@ class Step:
     tensors: tuple[Tensor, ...]
     idle: tuple[str, ...]
     precision: str
+    micro: int = 0
 
 
 @dataclass
@@ -75,6 +78,7 @@ class _Pending:
     step: int
     before: Snapshot
     taken: Taken
+    micro: Ended | None
     judged: bool = False
 
 
@@ -98,6 +102,7 @@ class Watch:
         self.calls = start
         self._name, self._deliver = name, deliver
         self._memories = Memories()
+        self._micro = Micro()
         self._before: Snapshot | None = None
         self._pending: _Pending | None = None
         self._open: FrameType | None = None
@@ -114,6 +119,13 @@ class Watch:
         self._before = self._open = None
         self.flush()
         self._memories = Memories()
+
+    def micro(self) -> None:
+        """A micro-batch has gone backward; nothing is done unless the coming step is to be sampled."""
+        if self.calls % self.every == 0:
+            groups = self.optimizer.param_groups
+            with torch.no_grad(), np.errstate(all="ignore"):
+                self._micro.add([p for group in groups for p in group["params"] if p.requires_grad])
 
     def flush(self) -> None:
         """Hand over the pending step as it is."""
@@ -173,14 +185,15 @@ class Watch:
                 self.calls -= 1  # checkpointing code making the optimizer create its state, not a step
             before.release()
             return
-        self._pending = _Pending(self.calls, before, taken)
+        self._pending = _Pending(self.calls, before, taken, self._micro.end())
 
     def _step_of(self, pending: _Pending) -> Step:
-        seen = pending.taken.seen
+        seen, micro = pending.taken.seen, pending.micro
+        small = {} if micro is None else micro.table()
         table = pending.taken.sums.table([one.held.p for one in seen])
         groups = pending.before.groups
         tensors = tuple(
-            self._tensor(one, row, thinned, groups[one.held.group])
+            self._tensor(one, [*row[:WIDTH], *small.get(id(one.held.p), (0.0, 0.0))], thinned, groups)
             for one, row, thinned in zip(seen, table, pending.taken.thinned, strict=True)
         )
         precision = min({one.held.p.dtype for one in seen}, key=lambda d: (torch.finfo(d).bits, str(d)))
@@ -192,17 +205,19 @@ class Watch:
             tensors,
             tuple(self._name(h.p, h.group) for h in pending.before.held if h.version < 0),
             str(precision).removeprefix("torch."),
+            0 if micro is None else micro.count,
         )
 
     def _tensor(
-        self, one: Seen, row: list[float], thinned: list[torch.Tensor], group: Mapping[str, Any]
+        self, one: Seen, row: list[float], thinned: list[torch.Tensor], groups: list[dict[str, Any]]
     ) -> Tensor:
         held, way, causes = one.held, one.way, one.causes
-        lr = float(group.get("lr") or 0.0)
+        lr = float(groups[held.group].get("lr") or 0.0)
+        sums = dict(zip(COLUMNS, row, strict=False), small=row[-2], big=row[-1])
         return Tensor(
             self._name(held.p, held.group), held.group, lr, held.keep, causes,
             tuple(row[len(COLUMNS) : len(COLUMNS) + len(causes)]), way.scalars, way.trusts, way.whole,
-            dict(zip(COLUMNS, row, strict=False)), quantiles(thinned, lr),
+            sums, quantiles(thinned, lr),
         )  # fmt: skip
 
 
