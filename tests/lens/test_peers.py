@@ -118,6 +118,13 @@ def shares(module, name, options, steps=40):
         ("timm.optim", "Lamb", {"lr": 1e-3}),
         ("timm.optim", "AdaBelief", {"lr": 1e-3, "rectify": False}),
         ("timm.optim", "RAdamLegacy", {"lr": 1e-3}),
+        ("accelerando", "Adam", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "AdamW", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "RAdam", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "RAdam", {"lr": 1e-3, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+        ("accelerando", "AdaBelief", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "AdaBelief", {"lr": 1e-3, "amsgrad": True}),
+        ("accelerando", "LAMB", {"lr": 1e-3, "weight_decay": 0.1}),
     ],
 )
 def test_nothing_is_left_to_the_method_where_the_recipe_is_known(module, name, options):

@@ -275,7 +275,7 @@ def _rectification(s: Stepped, t: int, beta2: float, bias2: float) -> float | No
         return 1.0
     longest = 2 / (1 - beta2) - 1
     length = longest - 2 * t * beta2**t / bias2
-    if length <= 5:
+    if length <= max(4.0, s.number("rectify_threshold", 5.0)):
         return None
     return math.sqrt(
         (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length),

@@ -90,14 +90,7 @@ class Snapshot:
 
     def watch(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """Note the gradients now or whenever the closure makes them; what the step is to be called with."""
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if closure is None:
-            self._note()
-            return None
-        watched = self._noting(closure)
-        if len(args) > 1:
-            return (args[0], watched, *args[2:]), kwargs
-        return args, {**kwargs, "closure": watched}
+        return noting(self._note, args, kwargs)
 
     def altered(self) -> bool:
         """Whether the step wrote into the gradients it was given, as some do that clip or decay in place."""
@@ -120,14 +113,27 @@ class Snapshot:
             for i, held in enumerate(kept):
                 held.gradient = memory.of(i)
 
-    def _noting(self, closure: Callable[..., Any]) -> Callable[..., Any]:
-        def watched(*args: Any, **kwargs: Any) -> Any:
-            loss = closure(*args, **kwargs)
-            with torch.no_grad():
-                self._note()
-            return loss
 
-        return watched
+def noting(note: Callable[[], None], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    """Note the gradients of a step: now, or each time that its closure, if there is one, has made them.
+
+    Returns:
+        What the step is to be called with instead; None for the same.
+    """
+    closure = args[1] if len(args) > 1 else kwargs.get("closure")
+    if closure is None:
+        note()
+        return None
+
+    def watched(*inner: Any, **options: Any) -> Any:
+        loss = closure(*inner, **options)
+        with torch.no_grad():
+            note()
+        return loss
+
+    if len(args) > 1:
+        return (args[0], watched, *args[2:]), kwargs
+    return args, {**kwargs, "closure": watched}
 
 
 def moved(block: Block, now: torch.Tensor, keep: float) -> torch.Tensor:

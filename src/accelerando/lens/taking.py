@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -61,12 +61,23 @@ class Seen:
         return self.way.causes if self.used is None else ("clipping", *self.way.causes)
 
 
+class Table(Protocol):
+    """The sums of a step, by parameter and `COLUMNS`, then its stages."""
+
+    @property
+    def here(self) -> bool:
+        """Whether no device is to be waited for."""
+
+    def table(self, owners: Sequence[torch.Tensor]) -> list[list[float]]:
+        """All of it, each row summed over the ranks that share its owner."""
+
+
 @dataclass(frozen=True)
 class Taken:
     """The sums of a step, and what its quantiles are to be of."""
 
     seen: list[Seen]
-    sums: Sums
+    sums: Table
     thinned: list[list[torch.Tensor]]
 
     def pushed(self) -> bool:
@@ -74,47 +85,52 @@ class Taken:
         return any(row[AT["gg"]] for row in self.sums.table(()))
 
 
-def take(optimizer: torch.optim.Optimizer, before: Snapshot) -> Taken:
-    """The sums of a step; its displacement takes the place of the weights from before."""
-    seen = _seen(optimizer, before)
-    sums = Sums(len(seen), WIDTH)
-    thinned: list[list[torch.Tensor]] = [[] for _ in seen]
-    kinds: dict[tuple[Any, ...], list[int]] = {}
-    for row, one in enumerate(seen):
-        sums.put(row, AT["size"], float(one.g.numel()))
-        kinds.setdefault(one.kind, []).append(row)
-    now = [flat(one.held.p) for one in seen]
-    for rows in kinds.values():
-        for block in before.blocks([(row, seen[row].held) for row in rows]):
-            _block(block, seen, now, sums, thinned)
-    _count_nonfinite(seen, sums)
-    return Taken(seen, sums, thinned)
+class Compared(Snapshot):
+    """A sampled step of any optimizer: what it did is read off the weights before and after."""
+
+    def take(self, optimizer: torch.optim.Optimizer) -> Taken:
+        """The sums of the step; its displacement takes the place of the weights from before."""
+        seen = seen_in(optimizer, self.groups, self.held, self.altered())
+        self._sums = sums = Sums(len(seen), WIDTH)
+        thinned: list[list[torch.Tensor]] = [[] for _ in seen]
+        kinds: dict[tuple[Any, ...], list[int]] = {}
+        for row, one in enumerate(seen):
+            sums.put(row, AT["size"], float(one.g.numel()))
+            kinds.setdefault(one.kind, []).append(row)
+        now = [flat(one.held.p) for one in seen]
+        for rows in kinds.values():
+            for block in self.blocks([(row, seen[row].held) for row in rows]):
+                _block(block, seen, now, sums, thinned)
+        _count_nonfinite(seen, sums)
+        return Taken(seen, sums, thinned)
+
+    def judge(self, seen: Sequence[Seen]) -> None:
+        """Hold the gradients there are now against the sampled step's displacements, which are used up."""
+        flats = {}
+        for row, one in enumerate(seen):
+            g = one.held.p.grad
+            if g is not None and g.layout == torch.strided and g.shape == one.held.p.shape:
+                flats[row] = flat(g)
+        for block in self.blocks([(row, seen[row].held) for row in flats]):
+            g, d = block.gather(flats.__getitem__), block.memory
+            self._sums.add(block.segments, AT["agree"], summed(g), summed(d), -1.0)
+            self._sums.add(block.segments, AT["judged"], summed(g.abs()), summed(d.abs_()))
 
 
-def judge(before: Snapshot, taken: Taken) -> None:
-    """Hold the gradients there are now against the sampled step's displacements, which are used up."""
-    fresh = [one.held.p.grad for one in taken.seen]
-    alike = [
-        (row, one.held)
-        for row, (one, g) in enumerate(zip(taken.seen, fresh, strict=True))
-        if g is not None and g.layout == torch.strided and g.shape == one.held.p.shape
-    ]
-    flats = {row: flat(fresh[row]) for row, _ in alike}  # type: ignore[arg-type]
-    for block in before.blocks(alike):
-        g, d = block.gather(flats.__getitem__), block.memory
-        taken.sums.add(block.segments, AT["agree"], summed(g), summed(d), -1.0)
-        taken.sums.add(block.segments, AT["judged"], summed(g.abs()), summed(d.abs_()))
-
-
-def _seen(optimizer: torch.optim.Optimizer, before: Snapshot) -> list[Seen]:
-    name, altered, seen = type(optimizer).__name__, before.altered(), []
-    ways = Ways()
-    direct = [decoupled(optimizer, group) for group in before.groups]
-    for held in before.held:
+def seen_in(
+    optimizer: torch.optim.Optimizer,
+    groups: Sequence[Mapping[str, Any]],
+    held_ones: Sequence[Held],
+    altered: bool,
+) -> list[Seen]:
+    """The parameters that a step has moved, each with its recipe."""
+    name, seen, ways = type(optimizer).__name__, [], Ways()
+    direct = [decoupled(optimizer, group) for group in groups]
+    for held in held_ones:
         g = held.given()
         if g is None:
             continue
-        group, after = before.groups[held.group], optimizer.param_groups[held.group]
+        group, after = groups[held.group], optimizer.param_groups[held.group]
         state = optimizer.state.get(held.p, {})
         s = Stepped(name, group, after, state, g.numel(), direct[held.group])
         used = _used(held, g) if altered else None

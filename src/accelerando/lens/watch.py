@@ -11,8 +11,9 @@ import torch
 
 from accelerando.lens.measure import runs_in
 from accelerando.lens.micro import Ended, Micro
-from accelerando.lens.snapshot import Call, Memories, Snapshot
-from accelerando.lens.taking import COLUMNS, WIDTH, Seen, Taken, judge, plain, quantiles, take
+from accelerando.lens.snapshot import Call, Memories
+from accelerando.lens.taking import COLUMNS, WIDTH, Compared, Seen, Taken, plain, quantiles
+from accelerando.lens.yielded import Yielded, begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class _Pending:
     """A sampled step whose direction is yet to be judged, or whose sums are still on their way."""
 
     step: int
-    before: Snapshot
+    before: Compared | Yielded
     taken: Taken
     micro: Ended | None
     judged: bool = False
@@ -103,7 +104,7 @@ class Watch:
         self._name, self._deliver = name, deliver
         self._memories = Memories()
         self._micro = Micro()
-        self._before: Snapshot | None = None
+        self._before: Compared | Yielded | None = None
         self._pending: _Pending | None = None
         self._open: FrameType | None = None
         self._keep_gradients = True  # until a step shows that it leaves them alone
@@ -149,7 +150,7 @@ class Watch:
                 self._judge()
             if not sampled:
                 return None
-            self._before = Snapshot(optimizer, self._memories, self._keep_gradients)
+            self._before = begun(optimizer) or Compared(optimizer, self._memories, self._keep_gradients)
             return self._before.watch(args, kwargs)
 
     def _post(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -172,14 +173,14 @@ class Watch:
         if pending is None or pending.judged:
             return
         pending.judged = True
-        judge(pending.before, pending.taken)
+        pending.before.judge(pending.taken.seen)
         pending.before.release()
         if pending.taken.sums.here:
             self.flush()
 
-    def _take(self, before: Snapshot) -> None:
+    def _take(self, before: Compared | Yielded) -> None:
         self._keep_gradients = before.altered()
-        taken = take(self.optimizer, before)
+        taken = before.take(self.optimizer)
         if not taken.seen or (not _has_rate(before) and not taken.pushed()):
             if taken.seen:
                 self.calls -= 1  # checkpointing code making the optimizer create its state, not a step
@@ -221,5 +222,5 @@ class Watch:
         )  # fmt: skip
 
 
-def _has_rate(before: Snapshot) -> bool:
+def _has_rate(before: Compared | Yielded) -> bool:
     return any(float(group.get("lr") or 0.0) for group in before.groups)
