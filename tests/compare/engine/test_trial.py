@@ -107,6 +107,30 @@ def test_an_averaging_optimizer_is_evaluated_in_eval_mode(bowl, monkeypatch):
     assert Averaging.calls == ["eval", "train"] * 5
 
 
+def test_schedule_free_is_evaluated_at_its_average_and_trained_at_its_own_point(bowl):
+    schedulefree = pytest.importorskip("schedulefree")
+    outcome = trained(bowl, strategy="schedulefree:SGDScheduleFree", rate=1e-3)
+    task = resolve(str(bowl)).task
+    torch.manual_seed(0)
+    model, batches = task.model(), task.batches(0)
+    optimizer = schedulefree.SGDScheduleFree(model.parameters(), lr=1e-3)
+    optimizer.train()
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = task.loss(model, next(batches))
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        at_its_point = task.evaluate(model)["loss"]
+        optimizer.eval()
+        at_its_average = task.evaluate(model)["loss"]
+    assert at_its_average != at_its_point
+    assert outcome.final["loss"] == pytest.approx(at_its_average, rel=1e-5)
+    assert [loss for _, loss in outcome.losses] == pytest.approx(losses, rel=1e-4)
+
+
 def test_divergence_is_an_outcome_with_its_step(bowl):
     outcome = trained(bowl, rate=1e4)
     assert outcome.status == "diverged"
