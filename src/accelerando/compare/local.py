@@ -37,7 +37,7 @@ class Local:
     """
 
     def __init__(self, workers: int, log: Path, devices: int = 0) -> None:
-        self.slots = workers
+        self.slots = 2 * workers  # a worker that is done gets its next trial before its last is written down
         self._log = log
         self._devices = devices
         self._selector = selectors.DefaultSelector()

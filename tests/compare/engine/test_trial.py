@@ -11,7 +11,7 @@ from accelerando.compare.trial import run
 
 def trained(path, **changes):
     resolved = resolve(str(path))
-    settings = {"strategy": "sgd", "rate": 1e-3, "seed": 0, "phase": "tune", "device": "cpu", "versions": ()}
+    settings = {"strategy": "sgd", "rate": 1e-3, "seed": 0, "phase": "fresh", "device": "cpu", "versions": ()}
     settings |= {
         "task": resolved.task.name,
         "task_hash": resolved.hash,
@@ -47,6 +47,14 @@ def test_the_lens_reads_sgds_rate(bowl):
     for _, nominal, gain, alignment, effective in trained(bowl).rates:
         assert nominal == 1e-3
         assert (gain, alignment, effective) == pytest.approx((1e-3, 1.0, 1e-3), rel=1e-4)
+
+
+def test_what_a_trial_measures_changes_nothing_in_it(bowl):
+    plain, read = trained(bowl, phase="tune", evals=1, readings=0), trained(bowl, readings=20)
+    assert plain.rates == () and plain.rise is None
+    assert len(read.rates) == 20
+    assert [step for step, _ in plain.evals] == [0, 40]
+    assert (plain.final, plain.losses) == (read.final, read.losses)
 
 
 def test_a_cycle_is_the_schedules_rise_and_not_sgds_own(bowl):
