@@ -207,7 +207,9 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
 
 def ranks(values: Sequence[float] | Array) -> Array:
     """Ranks from 1, equal values sharing the mean of theirs."""
-    _, place, counts = np.unique(np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True)
+    _, place, counts = np.unique(
+        np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True
+    )
     return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
 
 
