@@ -3,6 +3,8 @@
 import json
 import signal
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +88,13 @@ def _drive(
     spec: Any, experiment: Any, reference: str, workers: Any, retry: bool, as_json: bool, lang: Any
 ) -> None:
     from accelerando.cli.progress import Live
+    from accelerando.compare import report
     from accelerando.compare.run import Driver
     from accelerando.compare.store import Store
 
     folder, task = spec.folder, experiment.task
-    with Store(folder) as store:
+    with ExitStack() as stack:
+        store = stack.enter_context(Store(folder))
         for notice in store.notices:
             click.echo(notice, err=True)
         stale = store.stale(task["name"], task["hash"])
@@ -98,12 +102,14 @@ def _drive(
             click.echo(
                 f"{task['name']} has changed: {stale} trials of before are kept and not used", err=True
             )
+        apart = stack.enter_context(report.Apart())
         with Live() as live:
             driver = Driver(experiment, reference, store, live)
             if retry:
                 store.forget(o.trial for o in driver.recorded()[1] if o.status == "error")
                 driver = Driver(experiment, reference, store, live)
             store.write_experiment(driver.recorded()[0])
+            threading.Thread(target=report.warm, daemon=True).start()
             interrupted = _run(driver, spec, workers)
         experiment, outcomes = driver.recorded()
         store.write_experiment(experiment)
@@ -116,7 +122,7 @@ def _drive(
             )
             sys.exit(INTERRUPTED)
         driver.check()
-        show(experiment, outcomes, folder, as_json, lang)
+        show(experiment, outcomes, folder, as_json, lang, apart)
         click.echo(
             f"{progress.done} trials ({progress.resumed} of them from before) in {progress.seconds:.0f} s",
             err=True,
@@ -139,13 +145,13 @@ def _run(driver: Any, spec: Any, workers: Any) -> bool:
     return False
 
 
-def show(experiment: Any, outcomes: Any, folder: Path, as_json: bool, lang: Any) -> None:
+def show(experiment: Any, outcomes: Any, folder: Path, as_json: bool, lang: Any, apart: Any = None) -> None:
     """Write the report and print the table, or the results as JSON."""
     from rich.console import Console
 
     from accelerando.compare import report
 
-    report.write(experiment, outcomes, folder, lang)
+    report.write(experiment, outcomes, folder, lang, apart)
     if as_json:
         click.echo(json.dumps(summary(experiment, outcomes), ensure_ascii=False, indent=1))
     else:
