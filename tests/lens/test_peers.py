@@ -10,7 +10,7 @@ from torch import nn
 from accelerando.lens import Lens
 from accelerando.lens.rows import CAUSE_FIELDS
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("torchvision_loads")]
 
 PYTORCH_OPTIMIZER = """
     A2Grad ADOPT AdaBelief AdaBound AdaFactor AdaHessian AdamP AdEMAMix Adan CAME DAdaptAdam DAdaptSGD
@@ -125,6 +125,13 @@ def shares(module, name, options, steps=40):
         ("timm.optim", "Lamb", {"lr": 1e-3}),
         ("timm.optim", "AdaBelief", {"lr": 1e-3, "rectify": False}),
         ("timm.optim", "RAdamLegacy", {"lr": 1e-3}),
+        ("accelerando", "Adam", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "AdamW", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "RAdam", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "RAdam", {"lr": 1e-3, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+        ("accelerando", "AdaBelief", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "AdaBelief", {"lr": 1e-3, "amsgrad": True}),
+        ("accelerando", "LAMB", {"lr": 1e-3, "weight_decay": 0.1}),
     ],
 )
 def test_nothing_is_left_to_the_method_where_the_recipe_is_known(module, name, options):

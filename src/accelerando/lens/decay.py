@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from accelerando.engine.optimizer import Optimizer
+
 FLAGS = ("decoupled_weight_decay", "weight_decouple", "decouple", "decoupled_decay", "decoupled")
 """Keys by which torch, pytorch_optimizer, prodigyopt, dadaptation and timm say that decay is decoupled."""
 
@@ -13,11 +15,16 @@ ALWAYS = frozenset({"AdamW", "AdamWLegacy", "NAdamW", "Lion", "Adan", "AdaBelief
 
 
 def decoupled(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> bool:
-    """Whether this group's ``weight_decay`` acts on the weights and not through the gradient."""
+    """Whether this group's ``weight_decay`` acts on the weights and not through the gradient.
+
+    A rule of ours says so by taking ``shrink`` where it applies the step.
+    """
     for flag in FLAGS:
         value = group.get(flag, getattr(optimizer, flag, None))
         if value is not None:
             return bool(value)
+    if isinstance(optimizer, Optimizer):
+        return "shrink" in type(optimizer).rule_of(group).apply.arguments
     return type(optimizer).__name__ in ALWAYS
 
 
