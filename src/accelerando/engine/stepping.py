@@ -94,8 +94,9 @@ class _Step:
             self._decide(sums)
         for group, memory in self.remembered:
             group.update(memory)
-        for lot in self.lots if self.telemetry else ():
-            self.telemetry.tell(*lot.told())
+        if self.telemetry is not None:
+            for lot in self.lots:
+                self.telemetry.tell(*lot.told())
         if plan.raw:
             torch.autograd.graph.increment_version(plan.raw)
 
