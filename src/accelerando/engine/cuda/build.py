@@ -1,0 +1,87 @@
+"""From source text to kernels that can be launched: a file in the cache, an import, a compiled kernel held on to."""
+
+import hashlib
+import importlib.util
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from accelerando.engine.anatomy import Rule
+from accelerando.engine.cuda.layout import Geometry, Scheme
+from accelerando.engine.cuda.source import source
+from accelerando.engine.passes import Pass, passes
+
+OPTIONS = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False, "maxnreg": 80}
+"""Compile options: four warps, no staging through shared memory, no contraction to fused multiply-add."""
+DTYPES = {
+    torch.float64: tl.float64, torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16,
+}  # fmt: skip
+
+
+class Kernel:
+    """One pass of a rule in one scheme of dtypes; compiled at its first launch, called directly after that."""
+
+    def __init__(self, function: Any, constants: dict[str, Any]) -> None:
+        self.function, self.constants = function, constants
+        self.compiled: dict[int, Any] = {}
+
+    def launch(self, programs: int, arguments: tuple[torch.Tensor, ...]) -> None:
+        """Run ``programs`` programs over ``arguments``, on the current stream."""
+        device = arguments[0].get_device()
+        compiled = self.compiled.get(device)
+        if compiled is None:
+            self.compiled[device] = self.function[(programs,)](*arguments, **self.constants, **OPTIONS)
+        else:
+            compiled[(programs, 1, 1)](*arguments, *self.constants.values())
+
+
+def constants(rule: Rule, scheme: Scheme, geometry: Geometry) -> dict[str, Any]:
+    """What a kernel is compiled for."""
+    names = [f"{n}_T" for n in ("p", "g", *rule.buffers)]
+    dtypes = (scheme.parameter, scheme.gradient, *scheme.buffers)
+    made = {name: DTYPES[dtype] for name, dtype in zip(names, dtypes, strict=True)}
+    numbers = {"BLOCK_": geometry.block, "TAIL_": geometry.tail, "CHUNK_": geometry.chunk}
+    numbers |= {"THREADS_": geometry.threads, "LANES_": geometry.lanes}
+    return made | {"C_": DTYPES[scheme.compute]} | numbers
+
+
+@cache
+def kernels(rule: Rule, scheme: Scheme, geometry: Geometry) -> tuple[tuple[Pass, Kernel], ...]:
+    """The passes of ``rule`` over tensors of ``scheme``."""
+    ways = passes(rule, scheme.exact)
+    module = load(source(rule, ways))
+    given = constants(rule, scheme, geometry)
+    return tuple((way, Kernel(getattr(module, way.name), given)) for way in ways)
+
+
+@cache
+def load(text: str) -> ModuleType:
+    """Import generated text from a file named by its hash; Triton reads the source of what it compiles there."""
+    name = f"triton_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    path = directory() / f"{name}.py"
+    if not path.exists() or path.read_text() != text:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise AssertionError(path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def directory() -> Path:
+    """Where generated kernels are kept, readable by their owner alone."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "accelerando"
+    path = Path(os.environ.get("ACCELERANDO_CACHE_DIR", default))
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
