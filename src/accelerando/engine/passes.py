@@ -5,7 +5,6 @@ first pass writes the new buffers and the second makes what `apply` asks for out
 the second computes `direction` once more. The one with fewer accesses is taken; both leave the same bits.
 """
 
-import ast
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
@@ -13,6 +12,7 @@ from typing import Literal
 
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.grammar import Function
+from accelerando.engine.slicing import again, reads
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ def passes(rule: Rule, exact: bool = True) -> tuple[Pass, ...]:
         _pass(rule, "first", needed_for(rule.direction, sums), (), sums, False),
         _pass(rule, "second", whole, written, (), True),
     )
-    again = from_stored(rule, taken) if exact and not set(rule.apply.arguments) & set(rule.old) else None
-    if again is None:
+    from_stored = again(rule) if exact else None
+    if from_stored is None:
         return replayed
     stored = (
         _pass(rule, "first", needed_for(rule.direction, (*written, *sums)), written, sums, False),
-        _pass(rule, "second", again, (), (), True),
+        _pass(rule, "second", from_stored, (), (), True),
     )
     return min(stored, replayed, key=lambda ways: sum(way.accesses for way in ways))
 
@@ -79,35 +79,8 @@ def needed_for(function: Function, wanted: Iterable[str]) -> Function:
     body = []
     for name, value in reversed(function.body):
         if name in needed:
-            needed = (needed - {name}) | _names(value)
+            needed = (needed - {name}) | set(reads(value))
             body.append((name, value))
-    return _part(function, body, results, needed)
-
-
-def from_stored(rule: Rule, wanted: tuple[str, ...]) -> Function | None:
-    """The lines that make ``wanted`` out of the buffers as this step leaves them; None where that cannot be."""
-    needed, passed = set(wanted), set[str]()
-    body, loaded = [], set[str]()
-    for name, value in reversed(rule.direction.body):
-        if name in rule.buffers and name not in passed:
-            passed.add(name)
-            loaded |= needed & {name}
-            needed.discard(name)
-        elif name in needed:
-            needed = (needed - {name}) | _names(value)
-            body.append((name, value))
-        if needed & passed:
-            return None  # a buffer as it was before the step: overwritten by then
-    return _part(rule.direction, body, wanted, needed | loaded)
-
-
-def _part(
-    function: Function, body: list[tuple[str, ast.expr]], results: tuple[str, ...], needed: set[str]
-) -> Function:
     arguments = tuple(a for a in function.arguments if a in needed)
     return replace(function, arguments=arguments, body=tuple(reversed(body)), results=results)
 
-
-def _names(value: ast.expr) -> set[str]:
-    calls = {id(node.func) for node in ast.walk(value) if isinstance(node, ast.Call)}
-    return {node.id for node in ast.walk(value) if isinstance(node, ast.Name) and id(node) not in calls}

@@ -1,18 +1,16 @@
 """From source text to kernels that can be launched: a file in the cache, an import, a compiled kernel held on to."""
 
 import hashlib
-import importlib.util
-import os
-import tempfile
+import re
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 import triton
 import triton.language as tl
 
+from accelerando.engine import cache as kept
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.cuda.layout import Geometry, Scheme
 from accelerando.engine.cuda.source import source
@@ -56,32 +54,15 @@ def constants(rule: Rule, scheme: Scheme, geometry: Geometry) -> dict[str, Any]:
 def kernels(rule: Rule, scheme: Scheme, geometry: Geometry) -> tuple[tuple[Pass, Kernel], ...]:
     """The passes of ``rule`` over tensors of ``scheme``."""
     ways = passes(rule, scheme.exact)
-    module = load(source(rule, ways))
+    stem = re.sub(r"\W+", "_", f"{rule.name}_cuda").lower()
+    module = kept.load(stem, source(rule, ways), *_ingredients())
     given = constants(rule, scheme, geometry)
     return tuple((way, Kernel(getattr(module, way.name), given)) for way in ways)
 
 
 @cache
-def load(text: str) -> ModuleType:
-    """Import generated text from a file named by its hash; Triton reads the source of what it compiles there."""
-    name = f"triton_{hashlib.sha256(text.encode()).hexdigest()[:24]}"
-    path = directory() / f"{name}.py"
-    if not path.exists() or path.read_text() != text:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        with os.fdopen(handle, "w") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise AssertionError(path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def directory() -> Path:
-    """Where generated kernels are kept, readable by their owner alone."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "accelerando"
-    path = Path(os.environ.get("ACCELERANDO_CACHE_DIR", default))
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return path
+def _ingredients() -> tuple[str, ...]:
+    """What else decides what a text compiles to."""
+    here = Path(__file__).parent
+    parts = [hashlib.sha256((here / name).read_bytes()).hexdigest() for name in ("operations.py", "frame.py")]
+    return *parts, triton.__version__

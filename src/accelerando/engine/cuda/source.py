@@ -113,10 +113,9 @@ def _given(rule: Rule, way: Pass, names: Names) -> tuple[list[str], list[str]]:
     layout = Layout(rule)
     decided = decided_of(rule, way)
     wanted = scalars_of(rule, way)
-    early = rule.decide is not None and not rule.sums and rule.when == "now"
-    asked = rule.decide.arguments if early and rule.decide else ()
+    asked = rule.decide.arguments if rule.decide and rule.decides_first else ()
     lines, known = scalar_lines(rule, (*wanted, *asked), names, "", "tensor_")
-    if early and rule.decide:
+    if rule.decide and rule.decides_first:
         body, made = render(rule.decide, known, names, ON_NUMBERS)
         lines += body
         known = known | {d: made[d] for d in decided}
