@@ -1,8 +1,8 @@
 """The passes over memory that a rule takes: what each computes, reads and writes.
 
-A rule that waits for sums over this very step takes two passes, and there are two ways to share the work. *Stored*: the
-first pass writes the new buffers and the second makes what `apply` asks for out of them. *Replayed*: the first only sums;
-the second computes `direction` once more. The one with fewer accesses is taken; both leave the same bits.
+A rule that waits for sums over this very step takes two passes, and there are two ways to share the work. *Stored*:
+the first pass writes the new buffers and the second makes what `apply` asks for out of them. *Replayed*: the first
+only sums; the second computes `direction` once more. The one with fewer accesses is taken; both leave the same bits.
 """
 
 from collections.abc import Iterable
@@ -44,7 +44,9 @@ def passes(rule: Rule, exact: bool = True) -> tuple[Pass, ...]:
     written = tuple(b for b in rule.buffers if b in {name for name, _ in rule.direction.body})
     taken = tuple(a for a in rule.apply.arguments if a in rule.direction.results)
     if not (sums and rule.when == "now"):
-        return (_pass(rule, "step", needed_for(rule.direction, (*taken, *written, *sums)), written, sums, True),)
+        return (
+            _pass(rule, "step", needed_for(rule.direction, (*taken, *written, *sums)), written, sums, True),
+        )
     whole = needed_for(rule.direction, (*taken, *written))
     replayed = (
         _pass(rule, "first", needed_for(rule.direction, sums), (), sums, False),
@@ -69,7 +71,9 @@ def _pass(
         own = set(rule.apply.arguments) - set(direction.results)
         asked |= {rule.old.get(a, a) for a in own}
     reads = tuple(n for n in ("p", "g", *rule.buffers) if n in asked)
-    return Pass(name, direction, rule.apply if last else None, reads, (*written, *(["p"] if last else [])), sums)
+    return Pass(
+        name, direction, rule.apply if last else None, reads, (*written, *(["p"] if last else [])), sums
+    )
 
 
 def needed_for(function: Function, wanted: Iterable[str]) -> Function:
@@ -83,4 +87,3 @@ def needed_for(function: Function, wanted: Iterable[str]) -> Function:
             body.append((name, value))
     arguments = tuple(a for a in function.arguments if a in needed)
     return replace(function, arguments=arguments, body=tuple(reversed(body)), results=results)
-

@@ -9,7 +9,7 @@ from accelerando.engine.lots import Item
 
 
 def adopt(items: Sequence[Item], device: torch.device) -> None:
-    """Move each count and remembered number to ``device``, as 0-dim views of one vector a dtype, where it is elsewhere."""
+    """Move counts and remembered numbers that are elsewhere to ``device``, as 0-dim views of one vector a dtype."""
     places: dict[torch.dtype, list[tuple[dict[str, Any], str]]] = {torch.float32: [], torch.float64: []}
     for item in items:
         places[torch.float32].append((item.state, "step"))
@@ -34,5 +34,8 @@ def remembered(items: Sequence[Item]) -> list[Any]:
 
 def _lies(value: Any, dtype: torch.dtype, device: torch.device) -> bool:
     return (
-        isinstance(value, torch.Tensor) and value.dtype == dtype and value.device == device and value.ndim == 0
+        isinstance(value, torch.Tensor)
+        and value.dtype == dtype
+        and value.device == device
+        and value.ndim == 0
     )

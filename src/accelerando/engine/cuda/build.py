@@ -16,8 +16,16 @@ from accelerando.engine.cuda.layout import Geometry, Scheme
 from accelerando.engine.cuda.source import source
 from accelerando.engine.passes import Pass, passes
 
-OPTIONS = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False, "maxnreg": 80}
-"""Compile options: four warps, no staging through shared memory, no contraction to fused multiply-add."""
+
+def options(compute: torch.dtype) -> dict[str, Any]:
+    """Compile options: four warps, no staging through shared memory, no contraction to fused multiply-add.
+
+    At most 80 registers keep 24 warps on a multiprocessor; float64 takes what it needs.
+    """
+    kept = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False}
+    return kept if compute == torch.float64 else kept | {"maxnreg": 80}
+
+
 DTYPES = {
     torch.float64: tl.float64, torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16,
 }  # fmt: skip
@@ -26,8 +34,8 @@ DTYPES = {
 class Kernel:
     """One pass of a rule in one scheme of dtypes; compiled at its first launch, called directly after that."""
 
-    def __init__(self, function: Any, constants: dict[str, Any]) -> None:
-        self.function, self.constants = function, constants
+    def __init__(self, function: Any, constants: dict[str, Any], compute: torch.dtype) -> None:
+        self.function, self.constants, self.options = function, constants, options(compute)
         self.compiled: dict[int, Any] = {}
 
     def launch(self, programs: int, arguments: tuple[torch.Tensor, ...]) -> None:
@@ -35,7 +43,7 @@ class Kernel:
         device = arguments[0].get_device()
         compiled = self.compiled.get(device)
         if compiled is None:
-            self.compiled[device] = self.function[(programs,)](*arguments, **self.constants, **OPTIONS)
+            self.compiled[device] = self.function[(programs,)](*arguments, **self.constants, **self.options)
         else:
             compiled[(programs, 1, 1)](*arguments, *self.constants.values())
 
@@ -57,7 +65,7 @@ def kernels(rule: Rule, scheme: Scheme, geometry: Geometry) -> tuple[tuple[Pass,
     stem = re.sub(r"\W+", "_", f"{rule.name}_cuda").lower()
     module = kept.load(stem, source(rule, ways), *_ingredients())
     given = constants(rule, scheme, geometry)
-    return tuple((way, Kernel(getattr(module, way.name), given)) for way in ways)
+    return tuple((way, Kernel(getattr(module, way.name), given, scheme.compute)) for way in ways)
 
 
 @cache

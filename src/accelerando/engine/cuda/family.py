@@ -75,7 +75,9 @@ class Family:
         own = [(k, at) for k, s in enumerate(schemes) if s == scheme for at in range(counts[k])]
         return torch.tensor(own, dtype=torch.int32, device=self.device), len(own)
 
-    def launch(self, second: bool, gradients: torch.Tensor, numbers: torch.Tensor, control: torch.Tensor) -> None:
+    def launch(
+        self, second: bool, gradients: torch.Tensor, numbers: torch.Tensor, control: torch.Tensor
+    ) -> None:
         """Run the first pass over all parts, or the second."""
         for ways, chunks, programs in self.parts:
             if int(second) < len(ways):

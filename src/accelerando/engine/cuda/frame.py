@@ -1,4 +1,7 @@
-"""The parts of a kernel that no rule changes: records, chunks, who arrives last, sums in fixed order. `layout` says what is where."""
+"""The parts of a kernel that no rule changes: records, chunks, who arrives last, sums in fixed order.
+
+`layout` says what is where.
+"""
 
 import triton
 import triton.language as tl

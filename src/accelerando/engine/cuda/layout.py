@@ -9,7 +9,8 @@ The table of a plan is one vector of int64::
 
 The addresses that belong to the caller are a vector of their own, so that they alone travel when gradients move: those
 of ``found_inf`` and ``grad_scale``, then of each tensor's gradient. The numbers of a group are float64: the sign of its
-gradients, its norm cap (-1: none), then every hyperparameter that its rule sees. A chunk is a tensor and a position in it.
+gradients, its norm cap (-1: none), then every hyperparameter that its rule sees. A chunk is a tensor and a
+position in it.
 """
 
 from dataclasses import dataclass

@@ -45,9 +45,9 @@ class Mirror:
         return True
 
     def _send(self, fresh: torch.Tensor) -> None:
-        slot = next((s for s in self._slots if s.event.query()), None)
+        slot = next((s for s in self._slots if s.event.query()), None)  # type: ignore[no-untyped-call]
         if slot is None:
-            slot = _Slot(torch.empty_like(fresh, pin_memory=True), torch.cuda.Event())
+            slot = _Slot(torch.empty_like(fresh, pin_memory=True), torch.cuda.Event())  # type: ignore[no-untyped-call]
             self._slots.append(slot)
         slot.memory.copy_(fresh)
         self.vector.copy_(slot.memory, non_blocking=True)

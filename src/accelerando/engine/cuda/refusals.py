@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -65,4 +66,4 @@ def _crossed(items: Sequence[Item]) -> bool:
         for t in (item.p, *item.buffers().values())
         if t.numel()
     )
-    return any(begin < end for (_, end), (begin, _) in zip(spans, spans[1:], strict=False))
+    return any(begin < end for (_, end), (begin, _) in pairwise(spans))

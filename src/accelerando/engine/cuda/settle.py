@@ -18,8 +18,8 @@ def settle_source(rule: Rule, alone: bool) -> str:
     known = {s: names.fresh(s) for s in rule.decide.arguments if s in rule.sums}
     for s in known:
         if rule.sums[s] == "all":
-            made = f"total(totals_ + {sums.index(s)}, {len(sums)}, 0, tl.load(table_), LANES_)"
-            lines.append(f"{known[s]} = {made}")
+            found = f"total(totals_ + {sums.index(s)}, {len(sums)}, 0, tl.load(table_), LANES_)"
+            lines.append(f"{known[s]} = {found}")
     lines += ["tl.debug_barrier()", "for i_ in range(0, tl.load(table_ + 2), LANES_):"]
     inner = [
         "k_ = i_ + tl.arange(0, LANES_)",
@@ -31,7 +31,11 @@ def settle_source(rule: Rule, alone: bool) -> str:
     ]
     for s in known:
         if rule.sums[s] != "all":
-            place = f"totals_ + tensor_ * {len(sums)}" if rule.sums[s] == "tensor" else f"grouped_ + group_ * {len(sums)}"
+            place = (
+                f"totals_ + tensor_ * {len(sums)}"
+                if rule.sums[s] == "tensor"
+                else f"grouped_ + group_ * {len(sums)}"
+            )
             load = f"tl.load({place} + {sums.index(s)}, live_, 0, cache_modifier='.cg')"
             inner.append(f"{known[s]} = {load}")
     more, scalars = scalar_lines(rule, own, names, "live_", "tensor_")

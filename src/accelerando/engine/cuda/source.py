@@ -4,8 +4,6 @@ Names of the rule keep their spelling; those of the frame end in an underscore. 
 scalars and decisions in float64, in every program from the group's numbers, so that nothing is frozen into a launch.
 """
 
-from collections.abc import Mapping
-
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.cuda.layout import Layout
 from accelerando.engine.cuda.settle import settle_source
@@ -105,12 +103,13 @@ def _kernel(rule: Rule, way: Pass) -> str:
     lines += more
     lines += _loops(way, touched, given)
     lines += _ending(rule, way, layout)
-    return define(way.name, plain, flags, ["if proceeds(gradients_, control_):", *("    " + x for x in lines)])
+    return define(
+        way.name, plain, flags, ["if proceeds(gradients_, control_):", *("    " + x for x in lines)]
+    )
 
 
 def _given(rule: Rule, way: Pass, names: Names) -> tuple[list[str], list[str]]:
     """Lines that make the scalars of a pass, and their names as arguments of its elements."""
-    layout = Layout(rule)
     decided = decided_of(rule, way)
     wanted = scalars_of(rule, way)
     asked = rule.decide.arguments if rule.decide and rule.decides_first else ()
@@ -150,7 +149,7 @@ def _ending(rule: Rule, way: Pass, layout: Layout) -> list[str]:
     """What the last program does: sums in fixed order, the decision, the count of steps."""
     last = []
     if rule.decide is not None and (way.sums or way.name == "step"):
-        last += [f"settle(table_, numbers_, LANES_)", "tl.debug_barrier()"]  # noqa: F541
+        last += ["settle(table_, numbers_, LANES_)", "tl.debug_barrier()"]
     if way.apply is not None:
         last.append(f"advance(table_, {layout.record}, LANES_)")
         if way.name == "second" and rule.memory:

@@ -1,18 +1,18 @@
 """A whole step on one device: no number of it is made on the host, and the host waits for nothing.
 
-The engine hands over the items to be stepped (`lots.Item`: group, rule, parameter, gradient, state) and keeps calling
-`DeviceStep.run` with their gradients for as long as `DeviceStep.fits` says so; otherwise it builds another one, which
-takes everything over from states and groups. Ask `why_not` of each item and `why_not_together` of all first: what they
-name is not checked again.
+The engine hands over the items to be stepped (`lots.Item`: group, rule, parameter, gradient, state) and keeps
+calling `DeviceStep.run` with their gradients for as long as `DeviceStep.fits` says so; otherwise it builds another
+one, which takes everything over from states and groups. Ask `why_not` of each item and `why_not_together` of all
+first: what they name is not checked again.
 
-Taken over, and living on the device from then on: each state's ``step`` (0-dim float32), memory per tensor in the state
-and memory per group in the group (0-dim float64 tensors). Given by others and only read: parameters' addresses, buffers,
-gradients, hyperparameters, the scaler's two numbers. Hyperparameters may be numbers, sent when they change, or tensors on
-the device, copied there in every step.
+Taken over, and living on the device from then on: each state's ``step`` (0-dim float32), memory per tensor in the
+state and memory per group in the group (0-dim float64 tensors). Given by others and only read: parameters'
+addresses, buffers, gradients, hyperparameters, the scaler's two numbers. Hyperparameters may be numbers, sent when
+they change, or tensors on the device, copied there in every step.
 
-Under CUDA-graph capture nothing but gradients' addresses may be new: run one step before. A replay makes the next step
-with a count, decisions and hyperparameters that are the device's; after changing a plain number in a group, call
-`refresh` before the replay. ``on_nonfinite="raise"`` waits for the device, and cannot be captured.
+Under CUDA-graph capture nothing but gradients' addresses may be new: run one step before. A replay makes the next
+step with a count, decisions and hyperparameters that are the device's; after changing a plain number in a group,
+call `refresh` before the replay. ``on_nonfinite="raise"`` waits for the device, and cannot be captured.
 """
 
 from collections.abc import Sequence
@@ -62,7 +62,11 @@ class DeviceStep:
         if len(items) != len(self.items):
             return False
         same = all(
-            a.p is b.p and a.group is b.group and a.state is b.state and a.rule is b.rule and a.g.dtype == b.g.dtype
+            a.p is b.p
+            and a.group is b.group
+            and a.state is b.state
+            and a.rule is b.rule
+            and a.g.dtype == b.g.dtype
             for a, b in zip(items, self.items, strict=True)
         )
         tensors = [t for i in items for t in (i.p, *i.buffers().values())]
@@ -115,7 +119,8 @@ class DeviceStep:
             asks = any(clips or policy != "propagate" for clips, policy in policies)
             self.look = Look(self.items, self.deal) if asks else None
             self.policies, self.gradients = policies, self._vector()
-        if any([numbers.update() for numbers in self.numbers]) and capturing(self.device):
+        sent = [numbers.update() for numbers in self.numbers]
+        if any(sent) and capturing(self.device):
             raise RuntimeError(self._late("a hyperparameter"))
 
     def _late(self, what: str) -> str:

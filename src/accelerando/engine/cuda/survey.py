@@ -16,7 +16,7 @@ def _scalars():  # type: ignore[no-untyped-def]
 
 def _direction(g, clips, guards):  # type: ignore[no-untyped-def]
     square = where(clips > 0, g * g, 0)
-    strange = where((guards > 0) & (g - g != 0), 1, 0)
+    strange = where(g - g != 0, guards, 0)
     return g, square, strange
 
 

@@ -12,7 +12,18 @@ ON_ELEMENTS = Dialect("number({}, C_)")
 ON_NUMBERS = Dialect("number({}, tl.float64)")
 FRAME = frozenset(
     {"tl", "triton", "number", "div", "power", *OPERATIONS, "HEADER", "address", "advance", "age"}
-    | {"arrives_last", "fetch", "folded", "gradient_scale", "proceeds", "put", "range", "remember", "settle", "total"}
+    | {
+        "arrives_last",
+        "fetch",
+        "folded",
+        "gradient_scale",
+        "proceeds",
+        "put",
+        "range",
+        "remember",
+        "settle",
+        "total",
+    }
     | {"in_whole_blocks"}
 )
 """Names that a rule's own may not hide; those of the frame's variables end in an underscore."""
