@@ -70,6 +70,7 @@ class EagerLot:
     def __init__(self, rule: Rule, items: Sequence[Item]) -> None:
         self.rule, self.items = rule, items
         self.works: list[_Work] = []
+        self.uniform: list[int] = []
 
     def refresh(self, grads: Sequence[Tensor]) -> bool:
         """Take this step's gradients; any will do."""
