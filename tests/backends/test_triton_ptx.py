@@ -22,7 +22,8 @@ from accelerando.engine import registry
 from accelerando.engine.cuda import build
 from accelerando.engine.cuda.layout import THREADS, Scheme
 from accelerando.engine.cuda.survey import survey
-from accelerando.rule import NonNegative, Optimizer, exp, log, sqrt
+
+from . import rules
 
 assert optim
 ARGUMENTS = {
@@ -34,39 +35,13 @@ FLOATS = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "f
 RULES = {rule.name: rule for n in registry.names() for rule in registry.find(n).rules.values()}
 
 
-class Widest(Optimizer):
-    """Three scopes of sums, memory, a carried buffer, and functions that are no single instruction."""
-
-    lr: NonNegative = 0.1
-    buffers = {"origin": "param", "mean": "zeros"}
-    sums = {"gg": "group", "pp": "all", "gm": "tensor"}
-    memory = {"scale": 1.0}
-
-    @staticmethod
-    def direction(p, g, origin, mean, scale):
-        mean = 0.5 * mean + 0.5 * g
-        gg = g * g
-        pp = p * p
-        gm = g * mean
-        u = scale * exp(-mean * mean) + log(1 + gg)
-        return u, origin, mean, gg, pp, gm
-
-    @staticmethod
-    def decide(gg, pp, gm, scale, lr):
-        scale = scale * (1 + lr * gm / sqrt(gg * pp))
-        size = 1 / (1 + sqrt(gg))
-        return size, scale
-
-    @staticmethod
-    def apply(p, u, origin, old_mean, lr, size):
-        return p - lr * size * u + 0.01 * (origin - p) + 0.001 * old_mean
-
-
-RULES["Widest"] = Widest.rules[None]
+RULES |= {
+    cls.__name__: cls.rules[None] for cls in (*rules.ELEMENTWISE, *rules.WITH_SUMS, *rules.ACROSS_SCOPES)
+}
 CASES = [
     (name, scheme, capability) for name in RULES for scheme in ("f32", "bf16") for capability in (80, 90)
 ]
-CASES += [(name, "f16", 90) for name in ("AdamW", "LAMB", "Widest")]
+CASES += [(name, "f16", 90) for name in ("AdamW", "LAMB", "Scopes")]
 
 
 def scheme_of(name, rule):
@@ -156,3 +131,9 @@ def test_float64_is_divided_and_rooted_exactly_without_spills():
         assert {"div.rn.f64", "sqrt.rn.f64"} <= set(re.findall(r"(?:div|sqrt)\.rn\.f64", ptx))
         assert stack == 0
         check_order(ptx, way)
+
+
+def test_constants_are_given_in_the_order_of_the_arguments():
+    rule = RULES["LAMB"]
+    for _, kernel in build.kernels(rule, scheme_of("f32", rule), scheme_of("f32", rule).geometry()):
+        assert kernel.function.arg_names == [*ARGUMENTS, *kernel.constants]

@@ -138,7 +138,7 @@ def _loops(way: Pass, touched: tuple[str, ...], given: list[str]) -> list[str]:
     ):  # fmt: skip
         addresses = [f"{n}_ + at_ * {n}_B" for n in touched]
         flags = [str(block == "TAIL_"), *sizes, "C_", block, "THREADS_"]
-        text = call(f"{way.name}_elements", ["count_ - at_", *addresses, "scale_", *given], flags)
+        text = call(f"{way.name}_elements", ["count_ - at_", *addresses, "scale_", *given], flags, indent=12)
         results = ", ".join(f"{s}_part_" for s in way.sums)
         lines += [f"{head}:", f"    {results + ' = ' if results else ''}{text}"]
         lines += [f"    {s}_ += {s}_part_" for s in way.sums]

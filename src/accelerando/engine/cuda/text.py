@@ -32,13 +32,24 @@ FRAME = frozenset(
 def define(name: str, plain: Iterable[str], flags: Iterable[str], lines: Iterable[str]) -> str:
     """The text of a kernel function; ``flags`` are known when it is compiled."""
     arguments = [*plain, *(f"{flag}: tl.constexpr" for flag in flags)]
-    head = f"@triton.jit\ndef {name}(\n    {', '.join(arguments)},\n):\n"
+    head = f"@triton.jit\ndef {name}(\n{_filled(arguments, 4)}\n):\n"
     return head + "".join(f"    {line}\n" for line in lines)
 
 
-def call(name: str, plain: Iterable[str], flags: Iterable[str]) -> str:
-    """The text of a call of what `define` wrote."""
-    return f"{name}({', '.join([*plain, *flags])})"
+def call(name: str, plain: Iterable[str], flags: Iterable[str], indent: int) -> str:
+    """The text of a call of what `define` wrote, for a line ``indent`` columns in."""
+    inner = _filled([*plain, *flags], indent + 4)
+    return f"{name}(\n{inner}\n{' ' * indent})"
+
+
+def _filled(arguments: Iterable[str], indent: int) -> str:
+    """Arguments, filled into lines; none is broken."""
+    lines, room = [""], 108 - indent
+    for argument in arguments:
+        if lines[-1] and len(lines[-1]) + len(argument) + 2 > room:
+            lines.append("")
+        lines[-1] += f"{' ' if lines[-1] else ''}{argument},"
+    return "\n".join(" " * indent + line for line in lines)
 
 
 def scalar_lines(
