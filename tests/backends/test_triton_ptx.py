@@ -35,13 +35,16 @@ FLOATS = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16, "f
 RULES = {rule.name: rule for n in registry.names() for rule in registry.find(n).rules.values()}
 
 
-RULES |= {
+SHIPPED = list(RULES)
+FOREIGN = {
     cls.__name__: cls.rules[None] for cls in (*rules.ELEMENTWISE, *rules.WITH_SUMS, *rules.ACROSS_SCOPES)
 }
 CASES = [
-    (name, scheme, capability) for name in RULES for scheme in ("f32", "bf16") for capability in (80, 90)
+    (name, scheme, capability) for name in SHIPPED for scheme in ("f32", "bf16") for capability in (80, 90)
 ]
-CASES += [(name, "f16", 90) for name in ("AdamW", "LAMB", "Scopes")]
+CASES += [(name, *case) for name in FOREIGN for case in (("f32", 90), ("bf16", 80))]
+CASES += [(name, "f16", 90) for name in ("AdamW", "LAMB")]
+RULES |= FOREIGN
 
 
 def scheme_of(name, rule):
@@ -86,22 +89,24 @@ def test_ptx(name, storage, capability):
         ptx, registers, stack = compiled(kernel, capability)
         assert vectors(ptx, "ld") == expected_vectors(way.reads, rule, scheme, block)
         assert vectors(ptx, "st") == expected_vectors(way.writes, rule, scheme, block)
-        assert registers <= 80
-        assert stack == 0
-        check_arithmetic(ptx, way)
+        library = check_arithmetic(ptx, way)
         check_order(ptx, way)
+        assert registers <= 80
+        assert stack <= (16 if library else 0)  # a library function may keep its own few numbers there
 
 
 def check_arithmetic(ptx, way):
-    written = [*way.direction.body, *(way.apply.body if way.apply else ())]
-    text = " ".join(ast.unparse(tree) for _, tree in written)
-    assert not re.search(r"(div|sqrt|rcp|rsqrt)\.(full|approx)\S*\.f32", ptx)
-    if "/" in text:
-        assert "div.rn.f32" in ptx
-    if "sqrt" in text:
-        assert "sqrt.rn.f32" in ptx
-    if "exp" not in text.replace("exp_avg", "") and "log" not in text:
-        assert "fma.rn.f32" not in ptx  # only library functions may fuse, inside
+    """Exact division and roots, no contraction; whether there are library functions, which fuse and divide inside."""
+    lines = [*way.direction.body, *(way.apply.body if way.apply else ())]
+    trees = [node for _, value in lines for node in ast.walk(value)]
+    called = {node.func.id for node in trees if isinstance(node, ast.Call)}
+    operators = {type(node.op) for node in trees if isinstance(node, ast.BinOp)}
+    assert not re.search(r"(div\.full|div\.approx|sqrt\.approx)\S*\.f32", ptx)
+    assert ("div.rn.f32" in ptx) == (ast.Div in operators)
+    assert ("sqrt.rn.f32" in ptx) == ("sqrt" in called)
+    library = bool(called & {"exp", "log"}) or ast.Pow in operators
+    assert library or not re.search(r"fma\.rn\S*\.f32|rcp\.approx\S*\.f32", ptx)
+    return library
 
 
 def check_order(ptx, way):
