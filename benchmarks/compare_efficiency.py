@@ -41,7 +41,7 @@ def bare(folder: str, part: int, parts: int) -> None:
         strategy = parse(trial.strategy)
         optimizer, steppers = build(strategy, find(strategy), model.parameters(), trial.rate, trial.steps)
         batches = iter(task.batches(trial.seed))
-        last = outcome.evals[-1][0] if outcome.status == "diverged" else trial.steps
+        last = outcome.losses[-1][0] if outcome.status == "diverged" else trial.steps
         began = time.perf_counter()
         for _ in range(last):
             batch = next(batches)

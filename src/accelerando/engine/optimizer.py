@@ -103,7 +103,8 @@ class Optimizer(torch.optim.Optimizer):
         except Exception:
             self.param_groups.pop()
             raise
-        state.begin_memory(group, self.rule_of(group))
+        rule = self.rule_of(group)
+        state.begin_memory(group, rule, [g for g in self.param_groups[:-1] if self.rule_of(g) is rule])
 
     @classmethod
     def rule_of(cls, group: Mapping[str, Any]) -> Rule:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import cached_property
 from operator import attrgetter, itemgetter
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,7 @@ class CpuLot:
         self.elements = sum(elements)
         self.ranges = threads.ranges(self.chunks[2], self.elements)
         self.rows, self.which = np.zeros((1, 1 + len(kernel.columns))), [0] * n
+        self.row = Struct(f"{1 + len(kernel.columns)}d")
         partial = np.zeros((self.chunks.shape[1], len(rule.sums)))
         self.measured = np.zeros((self.chunks.shape[1], 2))
         self.sums, self.decided = np.zeros((n, len(rule.sums))), np.zeros((n, len(rule.decided)))
@@ -146,7 +148,7 @@ class CpuLot:
             self.rows = np.zeros((len(rows.values), self.rows.shape[1]))
             self.arguments = (*self.arguments[:2], self.rows, *self.arguments[3:])
         for k, values in enumerate(rows.values):
-            self.rows[k] = values
+            self.row.pack_into(self.rows, k * self.row.size, *values)
         if rows.which is not self.which:
             self.which = rows.which
             self.table[-1] = rows.which
