@@ -14,6 +14,7 @@ from accelerando.engine.anatomy import Rule
 from accelerando.engine.grammar import Function
 from accelerando.engine.lots import Item, Rows, Table
 from accelerando.engine.lowering import Dialect, Names, render
+from accelerando.engine.telemetry import FIRST_MOMENT, TOLD
 
 Tensor = torch.Tensor
 TENSORS = Dialect("number({}, like)")
@@ -67,10 +68,22 @@ class EagerLot:
 
     settles = False
 
-    def __init__(self, rule: Rule, items: Sequence[Item]) -> None:
-        self.rule, self.items = rule, items
+    def __init__(self, rule: Rule, items: Sequence[Item], tells: bool = False) -> None:
+        self.rule, self.items, self.tells = rule, items, tells
         self.works: list[_Work] = []
         self.uniform: list[int] = []
+        self._told: list[Tensor] = []
+
+    def telling(self) -> "EagerLot":
+        """The same items, whose steps also tell what they did."""
+        made = EagerLot(self.rule, self.items, tells=True)
+        made.uniform = self.uniform
+        return made
+
+    def told(self) -> tuple[Sequence[Tensor], Table, bool]:
+        """Parameters, what the last step did with them, by `TOLD`, and whether they have a first moment."""
+        sums = _read(self._told).reshape(len(self.items), len(TOLD))
+        return [i.p for i in self.items], sums, FIRST_MOMENT in self.rule.buffers
 
     def refresh(self, grads: Sequence[Tensor]) -> bool:
         """Take this step's gradients; any will do."""
@@ -89,8 +102,9 @@ class EagerLot:
 
     def first(self, rows: Rows) -> Table | None:
         """Run `direction`, store the buffers, and `apply` where nothing is waited for; each item's sums."""
-        columns = (*self.rule.columns, *(self.rule.decided if self.rule.decides_first else ()))
-        self.works = []
+        early = self.rule.decided if self.rule.decides_first else ()
+        columns = (*self.rule.columns, *early, *(("keep_",) if self.tells else ()))
+        self.works, self._told = [], []
         sums: list[Tensor] = []
         for item, row in zip(self.items, rows.which, strict=True):
             factor, *scalars = rows.values[row]
@@ -99,13 +113,13 @@ class EagerLot:
             if self.rule.two_passes:
                 self.works.append(work)
             else:
-                work.second({})
+                self._told += work.second({})
         return _read(sums).reshape(len(self.items), len(self.rule.sums))
 
     def second(self, decided: Table) -> None:
         """Run `apply` with each item's decisions."""
         for work, row in zip(self.works, decided, strict=True):
-            work.second(dict(zip(self.rule.decided, row.tolist(), strict=True)))
+            self._told += work.second(dict(zip(self.rule.decided, row.tolist(), strict=True)))
         self.works = []
 
 
@@ -133,12 +147,24 @@ class _Work:
         self.values = values
         return [values[s].double().sum() for s in rule.sums]
 
-    def second(self, decided: Mapping[str, float]) -> None:
-        """Run `apply` with what was decided, and store the parameter."""
+    def second(self, decided: Mapping[str, float]) -> list[Tensor]:
+        """Run `apply` with what was decided, and store the parameter; what it did, if that is to be told."""
         values = self.values | {n: number(v, self.like) for n, v in decided.items()}
         (new,) = on_tensors(self.rule.apply)(self.like, *(values[a] for a in self.rule.apply.arguments))
+        told = self._told(values, new) if "keep_" in self.scalars else []
         _real(self.item.p).copy_(new)
         self.values = {}
+        return told
+
+    def _told(self, values: Mapping[str, Tensor], new: Tensor) -> list[Tensor]:
+        """The sums of `TOLD`, in order, not yet read from their device."""
+        p = _real(self.item.p)
+        g, u = _real(self.item.g).double(), values[self.rule.direction.results[0]].double()
+        m = values[FIRST_MOMENT].double() if FIRST_MOMENT in self.rule.buffers else torch.zeros_like(g)
+        after = new.to(p.dtype).to(self.like)
+        d, after = (after - values["keep_"] * p.to(self.like)).double(), after.double()
+        pairs = ((g, g), (u, u), (m, m), (~torch.isfinite(g), 1), (g, d), (d, d), (after, after), (after, d))
+        return [(a * b).double().sum() for a, b in pairs]
 
 
 def _read(numbers: Sequence[Tensor]) -> Table:

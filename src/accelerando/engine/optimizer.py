@@ -1,7 +1,7 @@
 """The shell: a real `torch.optim.Optimizer` around a rule."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -12,6 +12,7 @@ from accelerando.engine import registry, state, stepping
 from accelerando.engine.anatomy import MEMBERS, Rule, assemble
 from accelerando.engine.fields import Cap, check, fields_of
 from accelerando.engine.options import OPTIONS, say_once, say_what_runs
+from accelerando.engine.telemetry import Telemetry
 from accelerando.engine.tensors import refuse
 from accelerando.errors import HyperparameterError, RuleError, StateError
 
@@ -55,6 +56,7 @@ class Optimizer(torch.optim.Optimizer):
     absent: ClassVar[Mapping[str, Any]] = {}
     """Field → what it means that a loaded group lacks it, where that is not the default."""
 
+    _telemetry: Telemetry | None = None
     _plan: Any = None
     """What the engine knows from the last step; not part of the state, and made anew when it is gone."""
     fields: ClassVar[dict[str, Any]] = {}
@@ -125,6 +127,11 @@ class Optimizer(torch.optim.Optimizer):
         return _step(self, closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap every step in a profiler record
+
+    def _measure(self, keep: Sequence[float] | None = None) -> Telemetry:
+        """Let the coming step yield its sums, with what decoupled decay leaves of each group's weights."""
+        self._telemetry = Telemetry(self.param_groups, keep or [1.0] * len(self.param_groups))
+        return self._telemetry
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Load a state dict of this class or of torch's namesake; states keep their full precision."""

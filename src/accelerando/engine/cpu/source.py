@@ -7,10 +7,11 @@ Tables, all in C order:
     table: int64 (rows of `columns_of`, tensors): addresses, then the row of `rows` that a tensor reads.
     chunks: int64 (4, chunks): tensor, first element, elements, 1 if the chunk is its whole tensor.
     rows: float64 (kinds, 1 + columns): the gradient's factor, the rule's scalars, decisions made before the pass.
-    partial: float64 (chunks, sums);  sums: float64 (tensors, sums).
+    partial: float64 (chunks, sums, then what telemetry tells);  sums: float64 (tensors, sums).
     memory: float64 (memory per tensor, tensors);  decided: float64 (tensors, decided).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from textwrap import indent
 
@@ -18,6 +19,7 @@ from accelerando.engine.anatomy import Rule
 from accelerando.engine.grammar import OPERATIONS
 from accelerando.engine.lowering import Dialect, Names, render
 from accelerando.engine.slicing import again
+from accelerando.engine.telemetry import FIRST_MOMENT, TOLD
 
 KERNEL = Dialect("F({})")
 HOST = Dialect("{}")
@@ -47,11 +49,13 @@ class Kernel:
         rule: the method.
         scheme: how its parameters lie in memory.
         settles: whether decisions per tensor are made by the kernel, in the pass that needs them, not by the host.
+        tells: whether it also sums what the step did, for telemetry.
     """
 
     rule: Rule
     scheme: Scheme
     settles: bool
+    tells: bool = False
 
     @property
     def scratch(self) -> tuple[str, ...]:
@@ -61,7 +65,13 @@ class Kernel:
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of ``rows`` after the gradient's factor."""
-        return (*self.rule.columns, *(self.rule.decided if self.rule.decides_first else ()))
+        early = self.rule.decided if self.rule.decides_first else ()
+        return (*self.rule.columns, *early, *(("keep_",) if self.tells else ()))
+
+    @property
+    def told(self) -> int:
+        """The column of ``partial`` with which what is told begins."""
+        return len(self.rule.sums)
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -158,7 +168,8 @@ def _computed(kind: str) -> str:
 
 
 def _scalars(kernel: Kernel, names: set[str]) -> str:
-    return "".join(f"{n} = F(rows_[row_, {k}])\n" for k, n in enumerate(kernel.columns, 1) if n in names)
+    wanted = names | {"keep_"}
+    return "".join(f"{n} = F(rows_[row_, {k}])\n" for k, n in enumerate(kernel.columns, 1) if n in wanted)
 
 
 def _first_pass(kernel: Kernel) -> str:
@@ -169,24 +180,30 @@ def _first_pass(kernel: Kernel) -> str:
     loads = ["p", "g", *rule.buffers]
     read = {*rule.direction.arguments} | (set() if rule.two_passes else set(rule.apply.arguments))
     read |= {rule.old[a] for a in read if a in rule.old}
+    read |= {"p"} if kernel.tells and not rule.two_passes else set()
     loads = [n for n in loads if n in read or n == "g"]
-    loop = [f"{n} = {_load(kernel, n)}" for n in loads] + ["g = g * factor_", *lines]
+    given = ["given_ = g"] if kernel.tells else []
+    loop = [f"{n} = {_load(kernel, n)}" for n in loads] + [*given, "g = g * factor_", *lines]
     written = [b for b in rule.buffers if made[b] != b]
     loop += [_store(kernel, b, made[b]) for b in written]
     sums = [f"sum_{s}_" for s in rule.sums]
     loop += [f"sum_{s}_ = add_up(sum_{s}_, np.float64({made[s]}))" for s in rule.sums]
     known = {a: a for a in (*kernel.columns, "p", "g")} | dict(rule.old) | made
     loop += [_store(kernel, f"kept_{n}", known[n]) for n in kernel.scratch]
+    told = _tell_direction(rule, made) if kernel.tells else {}
     if not rule.two_passes:
         moved, result = render(rule.apply, {a: known[a] for a in rule.apply.arguments}, names, KERNEL)
-        loop += [*moved, _store(kernel, "p", result["p"])]
+        loop += [*moved, *_store_moved(kernel, result["p"])]
+        told |= _TELL_MOVE if kernel.tells else {}
+    loop += _add_told(told)
     touched = tuple(dict.fromkeys([*loads, *written, *(f"kept_{n}" for n in kernel.scratch)]))
     if not rule.two_passes:
         touched = tuple(dict.fromkeys(["p", *touched]))
     out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, asked)
-    out += "".join(f"{s} = 0.0\n" for s in sums)
+    out += "".join(f"{s} = 0.0\n" for s in [*sums, *told])
     out += "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
     out += "".join(f"partial_[chunk_, {k}] = {s}\n" for k, s in enumerate(sums))
+    out += _keep_told(kernel, told)
     if kernel.settles:
         out += "if whole_ == 1:\n" + indent(_ask(kernel, "tensor_", sums) + _second_pass(kernel), "    ")
     return out
@@ -207,14 +224,57 @@ def _second_pass(kernel: Kernel) -> str:
         known |= made
         arrays |= set(slice_.arguments)
     moved, result = render(rule.apply, {a: known[a] for a in rule.apply.arguments}, names, KERNEL)
+    arrays |= {"p", "g"} if kernel.tells else set()
     loads = [n for n in ("p", "g", *rule.buffers) if n in arrays]
-    scale = ["g = g * factor_"] if "g" in loads else []
+    given = ["given_ = g"] if kernel.tells else []
+    scale = [*given, "g = g * factor_"] if "g" in loads else []
     loop = [f"{n} = {_load(kernel, n)}" for n in loads] + scale + lines + moved
-    loop.append(_store(kernel, "p", result["p"]))
+    loop += _store_moved(kernel, result["p"])
+    told = _TELL_MOVE if kernel.tells else {}
+    loop += _add_told(told)
     touched = tuple(dict.fromkeys(["p", *loads, *(f"kept_{n}" for n in kernel.scratch)]))
     out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays)
     out += "".join(f"{n} = F(decided_[tensor_, {k}])\n" for k, n in enumerate(rule.decided))
-    return out + "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
+    out += "".join(f"{s} = 0.0\n" for s in told)
+    out += "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
+    return out + _keep_told(kernel, told)
+
+
+_TELL_MOVE = {
+    "told_gd_": "np.float64(given_) * np.float64(d_)",
+    "told_dd_": "np.float64(d_) * np.float64(d_)",
+    "told_pp_": "np.float64(new_) * np.float64(new_)",
+    "told_pd_": "np.float64(new_) * np.float64(d_)",
+}
+
+
+def _tell_direction(rule: Rule, made: Mapping[str, str]) -> dict[str, str]:
+    """Telemetry of the first pass: its accumulators, and what is added to them."""
+    u, m = made[rule.direction.results[0]], made.get(FIRST_MOMENT, "F(0.0)")
+    return {
+        "told_gg_": "np.float64(given_) * np.float64(given_)",
+        "told_uu_": f"np.float64({u}) * np.float64({u})",
+        "told_mm_": f"np.float64({m}) * np.float64({m})",
+        "told_nonfinite_": "where(given_ - given_ == 0, 0.0, 1.0)",
+    }
+
+
+def _store_moved(kernel: Kernel, value: str) -> list[str]:
+    """Store the parameter; for telemetry, know it as stored, and how far it is from where decay alone leaves it."""
+    if not kernel.tells:
+        return [_store(kernel, "p", value)]
+    kind = kernel.scheme.p
+    stored = f"widen_{kind}(narrow_{kind}({value}))" if kind in ("bf16", "f16") else value
+    return [f"new_ = {stored}", "d_ = new_ - keep_ * p", _store(kernel, "p", value)]
+
+
+def _add_told(told: Mapping[str, str]) -> list[str]:
+    return [f"{name} = add_up({name}, {value})" for name, value in told.items()]
+
+
+def _keep_told(kernel: Kernel, told: Mapping[str, str]) -> str:
+    columns = {f"told_{name}_": kernel.told + k for k, name in enumerate(TOLD)}
+    return "".join(f"partial_[chunk_, {columns[name]}] = {name}\n" for name in told)
 
 
 def _ask(kernel: Kernel, t: str, sums: list[str]) -> str:
