@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from accelerando.engine import hashing, stores
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.grammar import Function
 from accelerando.engine.lots import Item, Rows, Table
@@ -70,6 +71,8 @@ class EagerLot:
     def __init__(self, rule: Rule, items: Sequence[Item]) -> None:
         self.rule, self.items = rule, items
         self.works: list[_Work] = []
+        self.draws = any(item.policy.draws for item in items)
+        self.ages: Sequence[float] = []
         self.uniform: list[int] = []
 
     def refresh(self, grads: Sequence[Tensor]) -> bool:
@@ -92,9 +95,10 @@ class EagerLot:
         columns = (*self.rule.columns, *(self.rule.decided if self.rule.decides_first else ()))
         self.works = []
         sums = np.zeros((len(self.items), len(self.rule.sums)))
+        draws = self._draws()
         for k, (item, row) in enumerate(zip(self.items, rows.which, strict=True)):
             factor, *scalars = rows.values[row]
-            work = _Work(item, factor, dict(zip(columns, scalars, strict=True)))
+            work = _Work(item, factor, dict(zip(columns, scalars, strict=True)), draws[k])
             sums[k] = list(work.first().values())
             if self.rule.two_passes:
                 self.works.append(work)
@@ -108,19 +112,33 @@ class EagerLot:
             work.second(dict(zip(self.rule.decided, row.tolist(), strict=True)))
         self.works = []
 
+    def _draws(self) -> list[stores.Draws | None]:
+        """This step's random bits of each item that needs them."""
+        if not self.draws:
+            return [None] * len(self.items)
+        items = self.items
+        keys = hashing.keys([i.group["store_seed"] for i in items], self.ages, [i.ordinal for i in items])
+        return [
+            stores.Draws(item.p, item.offset, first, second) if item.policy.draws else None
+            for item, first, second in zip(items, *keys.tolist(), strict=True)
+        ]
+
 
 class _Work:
     """One parameter on its way through a step."""
 
-    def __init__(self, item: Item, factor: float, scalars: Mapping[str, float]) -> None:
+    def __init__(
+        self, item: Item, factor: float, scalars: Mapping[str, float], draws: stores.Draws | None
+    ) -> None:
         self.item, self.rule, self.factor, self.scalars = item, item.rule, factor, scalars
+        self.policy, self.draws = item.policy, draws
         self.like = compute_dtype(_real(item.p).dtype)
         self.values: dict[str, Tensor] = {}
 
     def first(self) -> dict[str, float]:
         """Run `direction`; store the buffers; return this tensor's sums."""
         rule, like, buffers = self.rule, self.like, self.item.buffers()
-        p, g = _real(self.item.p).to(like), _real(self.item.g).to(like)
+        p, g = self._parameter(), _real(self.item.g).to(like)
         values = {c: number(v, like) for c, v in self.scalars.items()}
         old = {name: _real(buffer).to(like) for name, buffer in buffers.items()}
         values |= {"p": p, "g": g * number(self.factor, like), **old}
@@ -128,8 +146,8 @@ class _Work:
         made = on_tensors(rule.direction)(like, *(values[a] for a in arguments))
         values |= dict(zip(rule.direction.results, made, strict=True))
         values |= {name: old[buffer].clone() for name, buffer in rule.old.items() if name in rule.carried}
-        for name, buffer in buffers.items():
-            _real(buffer).copy_(values[name])
+        for slot, (name, buffer) in enumerate(buffers.items(), 1):
+            self._store(buffer, values[name], self.policy.narrows(rule, name), slot)
         self.values = values
         return {s: float(values[s].double().sum()) for s in rule.sums}
 
@@ -137,8 +155,24 @@ class _Work:
         """Run `apply` with what was decided, and store the parameter."""
         values = self.values | {n: number(v, self.like) for n, v in decided.items()}
         (new,) = on_tensors(self.rule.apply)(self.like, *(values[a] for a in self.rule.apply.arguments))
-        _real(self.item.p).copy_(new)
+        if self.policy.p == "compensated":
+            stores.store_compensated(self.item.p, self.item.state[stores.REMAINDER], new)
+        else:
+            self._store(self.item.p, new, self.policy.p == "stochastic", 0)
         self.values = {}
+
+    def _parameter(self) -> Tensor:
+        if self.policy.p == "compensated":
+            return stores.master(self.item.p, self.item.state[stores.REMAINDER])
+        return _real(self.item.p).to(self.like)
+
+    def _store(self, target: Tensor, value: Tensor, by_chance: bool, slot: int) -> None:
+        if not by_chance:
+            _real(target).copy_(value)
+        elif self.draws is not None:
+            stores.store_stochastic(target, value, self.draws(slot))
+        else:
+            raise AssertionError(self.item.place)
 
 
 def _real(x: Tensor) -> Tensor:
