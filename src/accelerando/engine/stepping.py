@@ -85,6 +85,8 @@ class _Step:
         ages = plan.pool.ages.tolist()
         sums: list[Table | None] = []
         for lot, parts in zip(self.lots, plan.segments, strict=True):
+            if lot.draws:
+                lot.ages = [ages[k] for part in parts for k in part.ages]
             if lot.settles:
                 self._lend_memory(lot)
             sums.append(lot.first(self._rows(lot, parts, ages)))
