@@ -24,7 +24,11 @@ class Item:
     state: dict[str, Any]
     index: int
     """Its place among the optimizer's parameters that have a state."""
+    position: int
+    """Its place among all parameters of the optimizer."""
     place: str
+    whole: bool = True
+    """Whether this rank has all elements that its sums run over."""
 
     def buffers(self) -> dict[str, torch.Tensor]:
         """The rule's buffers, by name."""

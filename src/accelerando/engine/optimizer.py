@@ -12,6 +12,7 @@ from accelerando.engine import registry, state, stepping
 from accelerando.engine.anatomy import MEMBERS, Rule, assemble
 from accelerando.engine.fields import Cap, check, fields_of
 from accelerando.engine.options import OPTIONS, say_once, say_what_runs
+from accelerando.engine.sharding import refuse_partition
 from accelerando.engine.tensors import refuse
 from accelerando.errors import HyperparameterError, RuleError, StateError
 
@@ -100,6 +101,7 @@ class Optimizer(torch.optim.Optimizer):
                 refuse(
                     owner, p, f"group {len(self.param_groups) - 1}, parameter {index}", self.rule_of(group)
                 )
+            refuse_partition(owner, group, self.rule_of(group), f"group {len(self.param_groups) - 1}")
         except Exception:
             self.param_groups.pop()
             raise

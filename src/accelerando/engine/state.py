@@ -7,6 +7,7 @@ import torch
 
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.fields import number
+from accelerando.engine.sharding import fit
 from accelerando.errors import StateError
 
 
@@ -70,7 +71,10 @@ def restore(optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> 
                 if name in rule.buffers
                 else value.dtype
             )
-            state[name] = value.detach().to(device=p.device, dtype=dtype, copy=True)
+            loaded = value.detach().to(device=p.device, dtype=dtype, copy=True)
+            if name in rule.buffers:
+                loaded = fit(type(optimizer).__name__, name, loaded, p)
+            state[name] = loaded
         count = state.get("step", 0.0)
         state["step"] = torch.tensor(float(count), dtype=torch.float32)
         for name, fresh in begin(p, rule, group).items():
