@@ -243,7 +243,7 @@ def test_parts_of_a_tensor_draw_as_the_whole(backend):
     def stepped(cuts):
         p, trace = start.clone(), torch.zeros(1000, dtype=BF16)
         items = [
-            Item(group, rule, p[a:b], g[a:b], {"trace": trace[a:b]}, k, "", ordinal=3, offset=a)
+            Item(group, rule, p[a:b], g[a:b], {"trace": trace[a:b]}, k, "", position=3, offset=a)
             for k, (a, b) in enumerate(cuts)
         ]
         lot = EagerLot(rule, items) if backend == "eager" else CpuLot(rule, scheme_of(items[0]), items)

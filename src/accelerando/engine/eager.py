@@ -131,7 +131,7 @@ class EagerLot:
         if not self.draws:
             return [None] * len(self.items)
         items = self.items
-        keys = hashing.keys([i.group["store_seed"] for i in items], self.ages, [i.ordinal for i in items])
+        keys = hashing.keys([i.group["store_seed"] for i in items], self.ages, [i.position for i in items])
         return [
             stores.Draws(item.p, item.offset, first, second) if item.policy.draws else None
             for item, first, second in zip(items, *keys.tolist(), strict=True)

@@ -26,8 +26,10 @@ class Item:
     index: int
     """Its place among the optimizer's parameters that have a state."""
     place: str
-    ordinal: int = 0
+    position: int = 0
     """Its place among all parameters of the optimizer, with or without gradients."""
+    whole: bool = True
+    """Whether this rank has all elements that its sums run over."""
     offset: int = 0
     """The index of its first element, where it is a consecutive part of a larger tensor."""
 

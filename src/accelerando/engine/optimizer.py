@@ -12,6 +12,7 @@ from accelerando.engine import registry, state, stepping, stores
 from accelerando.engine.anatomy import MEMBERS, Rule, assemble
 from accelerando.engine.fields import Cap, check, fields_of
 from accelerando.engine.options import OPTIONS, say_once, say_what_runs
+from accelerando.engine.sharding import refuse_partition
 from accelerando.engine.telemetry import Telemetry
 from accelerando.engine.tensors import refuse
 from accelerando.errors import HyperparameterError, RuleError, StateError
@@ -114,6 +115,7 @@ class Optimizer(torch.optim.Optimizer):
                 where = f"group {len(self.param_groups) - 1}, parameter {index}"
                 refuse(owner, p, where, self.rule_of(group))
                 stores.check(owner, p, where, group)
+            refuse_partition(owner, group, self.rule_of(group), f"group {len(self.param_groups) - 1}")
         except Exception:
             self.param_groups.pop()
             raise

@@ -8,6 +8,7 @@ import torch
 from accelerando.engine import stores
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.fields import number
+from accelerando.engine.sharding import fit
 from accelerando.errors import StateError
 
 
@@ -29,11 +30,11 @@ def begin(p: torch.Tensor, rule: Rule, group: Mapping[str, Any]) -> dict[str, An
             made[name] = torch.zeros_like(p, dtype=dtype, memory_format=torch.preserve_format)
     if rule.scope == "tensor":
         made |= {n: torch.tensor(_start(rule, n, group), dtype=torch.float64) for n in rule.memory}
-    fit(p, rule, group, made)
+    conform(p, rule, group, made)
     return made
 
 
-def fit(p: torch.Tensor, rule: Rule, group: Mapping[str, Any], state: dict[str, Any]) -> None:
+def conform(p: torch.Tensor, rule: Rule, group: Mapping[str, Any], state: dict[str, Any]) -> None:
     """Bring a state to the store policies of its group, which may have changed since the last step."""
     if stores.policy_of(p, group).p != "compensated":
         state.pop(stores.REMAINDER, None)
@@ -98,7 +99,10 @@ def restore(optimizer: torch.optim.Optimizer, state_dict: Mapping[str, Any]) -> 
                 if name in rule.buffers
                 else value.dtype
             )
-            state[name] = value.detach().to(device=p.device, dtype=dtype, copy=True)
+            loaded = value.detach().to(device=p.device, dtype=dtype, copy=True)
+            if name in rule.buffers:
+                loaded = fit(type(optimizer).__name__, name, loaded, p)
+            state[name] = loaded
         count = state.get("step", 0.0)
         state["step"] = torch.tensor(float(count), dtype=torch.float32)
         for name, fresh in begin(p, rule, group).items():

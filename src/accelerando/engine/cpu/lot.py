@@ -67,7 +67,7 @@ class CpuLot:
         self.grads = [i.g.data_ptr() for i in items]
         self.draws = bool(self.kernel.drawn)
         self.ages: Sequence[float] = []
-        self.seeds, self.ordinals = [i.group["store_seed"] for i in items], [i.ordinal for i in items]
+        self.seeds, self.ordinals = [i.group["store_seed"] for i in items], [i.position for i in items]
         self._make_tables()
         self.uniform: list[int] = []
 
