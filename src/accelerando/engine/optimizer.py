@@ -8,10 +8,11 @@ import torch
 from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.optim import optimizer as torch_shell
 
-from accelerando.engine import registry, state, stepping
+from accelerando.engine import registry, state, stepping, stores
 from accelerando.engine.anatomy import MEMBERS, Rule, assemble
 from accelerando.engine.fields import Cap, check, fields_of
 from accelerando.engine.options import OPTIONS, say_once, say_what_runs
+from accelerando.engine.sharding import refuse_partition
 from accelerando.engine.telemetry import Telemetry
 from accelerando.engine.tensors import refuse
 from accelerando.errors import HyperparameterError, RuleError, StateError
@@ -42,6 +43,18 @@ class Optimizer(torch.optim.Optimizer):
     ``"raise"``),
     ``backend`` (None chooses by device, dtype and layout; ``"cpu"``, compiled kernels, and ``"eager"``, plain tensor
     operations, demand), and torch's ``foreach`` and ``fused``, which change nothing but are answered once.
+
+    Low precision, three options more, of any method; rules compute in float32 whatever is chosen:
+
+    - ``store``: how bfloat16 and float16 parameters are written. ``"nearest"``; ``"stochastic"``, up or down by
+      chance, on average right; ``"compensated"``, bfloat16 alone: the nearest, with the 16 bits that rounding loses
+      in the state's ``remainder`` (int16), so that the method walks in float32 for two more bytes. Wider parameters
+      are stored exactly whatever it says, which is said once by `BackendWarning`.
+    - ``state_dtype``: None keeps buffers in float32 (float64 for float64 parameters); ``"bf16"`` keeps those that
+      start at zero in bfloat16, stored stochastically, since an average with a decay near 1 stalls under nearest
+      rounding.
+    - ``store_seed``: a whole number in [0, 2³²). Random bits are a hash of it, the step, the parameter's place and
+      the element's index, so a run that is saved and resumed draws the same ones, on any backend.
     """
 
     scalars: ClassVar[Any] = staticmethod(_no_scalars)
@@ -99,9 +112,10 @@ class Optimizer(torch.optim.Optimizer):
         group = self.param_groups[-1]
         try:
             for index, p in enumerate(group["params"]):
-                refuse(
-                    owner, p, f"group {len(self.param_groups) - 1}, parameter {index}", self.rule_of(group)
-                )
+                where = f"group {len(self.param_groups) - 1}, parameter {index}"
+                refuse(owner, p, where, self.rule_of(group))
+                stores.check(owner, p, where, group)
+            refuse_partition(owner, group, self.rule_of(group), f"group {len(self.param_groups) - 1}")
         except Exception:
             self.param_groups.pop()
             raise
@@ -162,7 +176,7 @@ class Optimizer(torch.optim.Optimizer):
             raise StateError(
                 f"{owner}: a state dict has the keys 'state' and 'param_groups', got {type(state_dict).__name__}"
             )
-        state.check_shapes(owner, self, state_dict)
+        state.check_saved(owner, self, state_dict)
         for index, group in enumerate(state_dict["param_groups"]):
             _check_group(
                 owner, self.fields, {k: v for k, v in group.items() if k in self.fields}, f" (group {index})"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from accelerando.engine import hashing
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.cpu import modules, threads
 from accelerando.engine.cpu.source import Kernel, Scheme
@@ -34,7 +35,8 @@ def scheme_of(item: Item) -> Scheme:
     p, g = storage(item.p.dtype), storage(item.g.dtype)
     if p is None or g is None:
         raise AssertionError(item.place)
-    return Scheme(p, g, "f64" if p == "f64" else "f32")
+    compute, policy = "f64" if p == "f64" else "f32", item.policy
+    return Scheme(p, g, compute, policy.p, "bf16" if policy.moments else compute)
 
 
 class CpuLot:
@@ -56,13 +58,16 @@ class CpuLot:
         self.kernel = Kernel(rule, scheme, self.settles, tells)
         self.params = [i.p for i in items]
         self.states = [i.state for i in items]
-        self.held = [list(i.buffers().values()) for i in items]  # what addresses point to stays alive
-        self.readers = [itemgetter(name) for name in rule.buffers]
+        self.held = [list(i.kept().values()) for i in items]  # what addresses point to stays alive
+        self.readers = [itemgetter(name) for name in self.kernel.kept]
         self.sizes = [i.g.numel() for i in items]
         self.dtypes, self.contiguous = [i.g.dtype for i in items], [i.g.is_contiguous() for i in items]
         self.dense = all(self.contiguous)
         self.fixed = self._fixed()
         self.grads = [i.g.data_ptr() for i in items]
+        self.draws = bool(self.kernel.drawn)
+        self.ages: Sequence[float] = []
+        self.seeds, self.ordinals = [i.group["store_seed"] for i in items], [i.position for i in items]
         self._make_tables()
         self.uniform: list[int] = []
 
@@ -144,11 +149,12 @@ class CpuLot:
         lines = [
             self.fixed[:n],
             self.grads,
-            *(self.fixed[k * n : (k + 1) * n] for k in range(1, 1 + len(rule.buffers))),
+            *(self.fixed[k * n : (k + 1) * n] for k in range(1, 1 + len(kernel.kept))),
         ]
         lines += [(starts + kept.data_ptr()).tolist() for kept in self.kept]
-        self.table = np.array([*lines, [0] * n], dtype=np.int64)
-        self.chunks = _chunks(elements)
+        keys = [[0] * n] * (2 if self.draws else 0)
+        self.table = np.array([*lines, [0] * n, *keys], dtype=np.int64)
+        self.chunks = _chunks(elements, [i.offset for i in self.items])
         self.whole = bool(self.chunks[3].all())
         self.elements = sum(elements)
         self.ranges = threads.ranges(self.chunks[2], self.elements)
@@ -172,14 +178,16 @@ class CpuLot:
             self.row.pack_into(self.rows.data, k * self.row.size, *values)
         if rows.which is not self.which:
             self.which = rows.which
-            self.table[-1] = rows.which
+            self.table[len(self.kernel.addresses)] = rows.which
+        if self.draws:
+            self.table[-2:] = hashing.keys(self.seeds, self.ages, self.ordinals)
 
 
-def _chunks(elements: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The chunk table: tensor, first element, elements, 1 if it is the whole tensor. Empty tensors have one, too."""
+def _chunks(elements: Sequence[int], offsets: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The chunk table, as `accelerando.engine.cpu.source` has it. Empty tensors have a chunk, too."""
     rows = [
-        (t, at, min(CHUNK, n - at), int(n <= CHUNK))
-        for t, n in enumerate(elements)
+        (t, at, min(CHUNK, n - at), int(n <= CHUNK), offset + at)
+        for t, (n, offset) in enumerate(zip(elements, offsets, strict=True))
         for at in range(0, max(n, 1), CHUNK)
     ]
-    return np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, 4).T)
+    return np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, 5).T)

@@ -69,8 +69,12 @@ def measure(storage: str) -> Any:
 
 @cache
 def _ingredients() -> tuple[str, ...]:
-    spec = find_spec("accelerando.engine.cpu.operations")
+    called = [_hash(f"accelerando.engine.{name}") for name in ("cpu.operations", "cpu.rounding", "hashing")]
+    return *called, version("numba"), version("torch"), platform.machine(), platform.processor()
+
+
+def _hash(module: str) -> str:
+    spec = find_spec(module)
     if spec is None or spec.origin is None:
-        raise AssertionError("operations")
-    operations = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
-    return operations, version("numba"), version("torch"), platform.machine(), platform.processor()
+        raise AssertionError(module)
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
