@@ -11,10 +11,12 @@ import os
 import pytest
 import torch
 
+import accelerando
 from accelerando import optim
 from accelerando.engine import registry
 from accelerando.engine.cuda.layout import Geometry
 from accelerando.engine.lots import Item
+from accelerando.errors import BackendUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy on inf - inf and roots below zero
 if os.environ.get("TRITON_INTERPRET") != "1":
@@ -363,3 +365,59 @@ class TestRefusals:
         ps[0].grad = torch.ones(2)
         reason = why_not_together(items_of(optimizer), optimizer.param_groups)
         assert reason == "a group without gradients shares in a decision over all parameters"
+
+
+class TestAsAnOptimizer:
+    """The same kernels, reached by ``optimizer.step()``; here the CPU passes for the device."""
+
+    @pytest.fixture(autouse=True)
+    def device(self, monkeypatch):
+        from accelerando.engine import choice
+        from accelerando.engine.cuda.step import DeviceStep
+
+        monkeypatch.setattr(choice, "DEVICES", ("cpu",))
+        make = DeviceStep.__init__
+        monkeypatch.setattr(DeviceStep, "__init__", lambda self, owner, items: make(self, owner, items, deal))
+
+    @staticmethod
+    def walk(cls, steps, optimizer=None, params=None, **options):
+        params = params or [torch.nn.Parameter(torch.linspace(-1, 1, n)) for n in (70, 5)]
+        optimizer = optimizer or cls(params, lr=0.1, **options)
+        for k in steps:
+            for p in params:
+                p.grad = torch.sin(torch.arange(p.numel()) + float(k))
+            optimizer.step()
+        return params, optimizer
+
+    @pytest.mark.parametrize("cls", [accelerando.AdamW, accelerando.LAMB, rules.Later], ids=lambda c: c.__name__)
+    def test_it_steps_as_eager_does(self, cls):
+        there, optimizer = self.walk(cls, range(4), backend="cuda")
+        here, _ = self.walk(cls, range(4), backend="eager")
+        assert type(optimizer._plan).__name__ == "DevicePlan"
+        for p, q in zip(there, here, strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
+
+    def test_it_goes_on_from_what_was_saved(self):
+        there, optimizer = self.walk(accelerando.LAMB, range(3), backend="cuda")
+        twins = [torch.nn.Parameter(p.detach().clone()) for p in there]
+        twin = accelerando.LAMB(twins, lr=0.5)
+        twin.load_state_dict(optimizer.state_dict())
+        self.walk(None, range(3, 5), optimizer, there)
+        self.walk(None, range(3, 5), twin, twins)
+        for p, q in zip(there, twins, strict=True):
+            assert torch.equal(p, q)
+
+    def test_a_scaler_that_found_infinities_stops_the_step(self):
+        params, optimizer = self.walk(accelerando.AdamW, range(2), backend="cuda")
+        assert optimizer._step_supports_amp_scaling
+        before = [p.detach().clone() for p in params]
+        optimizer.found_inf, optimizer.grad_scale = torch.ones(1), torch.full((1,), 8.0)
+        self.walk(None, [2], optimizer, params)
+        assert all(torch.equal(p, b) for p, b in zip(params, before, strict=True))
+        assert {float(s["step"]) for s in optimizer.state.values()} == {2.0}
+
+    def test_what_has_no_kernel_there_is_refused_or_left_to_eager(self):
+        p = torch.nn.Parameter(torch.ones(8, dtype=torch.bfloat16))
+        p.grad = torch.ones_like(p)
+        with pytest.raises(BackendUnavailable, match="backend='cuda' cannot make this step"):
+            accelerando.AdamW([p], store="stochastic", backend="cuda").step()
