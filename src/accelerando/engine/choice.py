@@ -6,9 +6,10 @@ import torch
 
 from accelerando.engine.cpu import modules
 from accelerando.engine.cpu.lot import storage
-from accelerando.engine.eager import compute_dtype
 from accelerando.engine.lots import Item
 from accelerando.engine.options import say_once
+from accelerando.engine.state import buffer_dtype
+from accelerando.engine.stores import REMAINDER
 from accelerando.engine.tensors import alike, dense
 from accelerando.errors import BackendUnavailable
 
@@ -70,8 +71,9 @@ def _why_not_laid_out(item: Item) -> str | None:
         return "its elements do not lie side by side"
     if not alike(item.p, item.g):
         return "its gradient is laid out otherwise"
-    for name, buffer in item.buffers().items():
-        if buffer.device.type != "cpu" or buffer.dtype != compute_dtype(item.p.dtype):
+    for name, buffer in item.kept().items():
+        dtype = torch.int16 if name == REMAINDER else buffer_dtype(item.p, item.rule, name, item.group)
+        if buffer.device.type != "cpu" or buffer.dtype != dtype:
             return f"{name} is {buffer.dtype} on {buffer.device}"
         if not alike(item.p, buffer):
             return f"{name} is laid out otherwise"
@@ -84,7 +86,7 @@ def _crossed(items: Sequence[Item]) -> set[int]:
         (t.data_ptr(), t.data_ptr() + t.numel() * t.element_size(), item.index)
         for item in items
         if item.p.device.type == "cpu" and item.p.layout == torch.strided and type(item.p) in _PLAIN
-        for t in (item.p, *item.buffers().values())
+        for t in (item.p, *item.kept().values())
         if t.numel() and t.device.type == "cpu"
     )
     found: set[int] = set()

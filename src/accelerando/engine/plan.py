@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from accelerando.engine import choice, state
+from accelerando.engine import choice, state, stores
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.cpu.lot import CpuLot, scheme_of
 from accelerando.engine.eager import EagerLot
@@ -49,8 +49,7 @@ class Plan:
             EagerLot(items[0].rule, items) if scheme is None else CpuLot(items[0].rule, scheme, items)
             for (_, _, scheme), items in kinds.items()
         ]
-        position = {id(p): k for k, p in enumerate(self.params)}
-        self.positions = [[position[id(i.p)] for i in lot.items] for lot in self.lots]
+        self.positions = [[i.ordinal for i in lot.items] for lot in self.lots]
         self.straight = self.positions == [list(range(len(self.params)))]
         self.segments: list[list[Segment]] = [segments(lot.rule, lot.items) for lot in self.lots]
         for lot, parts in zip(self.lots, self.segments, strict=True):
@@ -104,8 +103,11 @@ class Plan:
     def _params(self) -> list[torch.Tensor]:
         return list(chain.from_iterable([g["params"] for g in self.optimizer.param_groups]))
 
-    def _modes(self) -> list[tuple[int, Rule, Any]]:
-        return [(id(g), self.rule_of(g), g["backend"]) for g in self.optimizer.param_groups]
+    def _modes(self) -> list[tuple[Any, ...]]:
+        return [
+            (id(g), self.rule_of(g), g["backend"], g["store"], g["store_seed"], g["state_dtype"])
+            for g in self.optimizer.param_groups
+        ]
 
     def _items(self, grads: list[Any]) -> list[Item]:
         pairs = [
@@ -116,12 +118,18 @@ class Plan:
         stepped = [(*pair, g) for pair, g in zip(pairs, grads, strict=True) if g is not None]
         for _, _, place, g in stepped:
             refuse_gradient(self.owner, g, place)
+        for group, p, place, _ in stepped:
+            stores.check(self.owner, p, place, group)
         for group, p, _, _ in stepped:
             if not self.optimizer.state[p]:
                 self.optimizer.state[p].update(state.begin(p, self.rule_of(group), group))
+            state.fit(p, self.rule_of(group), group, self.optimizer.state[p])
         index = {id(p): k for k, p in enumerate(self.optimizer.state)}
+        ordinal = {id(p): k for k, p in enumerate(self.params)}
         return [
-            Item(group, self.rule_of(group), p, g, self.optimizer.state[p], index[id(p)], place)
+            Item(
+                group, self.rule_of(group), p, g, self.optimizer.state[p], index[id(p)], place, ordinal[id(p)]
+            )
             for group, p, place, g in stepped
         ]
 

@@ -1,7 +1,7 @@
 """One step over all groups: measure, first pass, decide, second pass."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from accelerando.engine import host
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.lots import Rows, Segment, Table
 from accelerando.engine.plan import Plan, RuleOf
+from accelerando.engine.telemetry import Telemetry
 
 
 def step(optimizer: Any, rule_of: RuleOf) -> None:
@@ -18,12 +19,13 @@ def step(optimizer: Any, rule_of: RuleOf) -> None:
     plan: Plan | None = optimizer.__dict__.get("_plan")
     if plan is None or not plan.refresh():
         plan = _plan(optimizer, rule_of)
+    telemetry, optimizer._telemetry = optimizer._telemetry, None
     if plan is not None and (factors := _gradient_factors(plan)) is not None:
         if plan.tensors:
             with torch.no_grad():
-                _Step(plan, factors).run()
+                _Step(plan, factors, telemetry).run()
         else:
-            _Step(plan, factors).run()
+            _Step(plan, factors, telemetry).run()
 
 
 @torch.no_grad()
@@ -66,8 +68,9 @@ def _gradient_factors(plan: Plan) -> dict[int, float] | None:
 class _Step:
     """A step under way."""
 
-    def __init__(self, plan: Plan, factors: Mapping[int, float]) -> None:
-        self.plan, self.factors = plan, factors
+    def __init__(self, plan: Plan, factors: Mapping[int, float], telemetry: Telemetry | None = None) -> None:
+        self.plan, self.factors, self.telemetry = plan, factors, telemetry
+        self.lots: Sequence[Any] = plan.lots if telemetry is None else [lot.telling() for lot in plan.lots]
         self.first_rows: dict[int, tuple[float, ...]] = {}
         """Group id → the scalars of its first parameter, which decisions of the group see."""
         self.decided_first: dict[int, tuple[float, ...]] = {}
@@ -81,16 +84,21 @@ class _Step:
             plan.pool.ages[plan.counted] += 1
         ages = plan.pool.ages.tolist()
         sums: list[Table | None] = []
-        for lot, parts in zip(plan.lots, plan.segments, strict=True):
+        for lot, parts in zip(self.lots, plan.segments, strict=True):
+            if lot.draws:
+                lot.ages = [ages[k] for part in parts for k in part.ages]
             if lot.settles:
                 self._lend_memory(lot)
             sums.append(lot.first(self._rows(lot, parts, ages)))
             if lot.settles:
                 self._take_memory_back(lot)
-        if any(lot.rule.sums and not lot.settles for lot in plan.lots):
+        if any(lot.rule.sums and not lot.settles for lot in self.lots):
             self._decide(sums)
         for group, memory in self.remembered:
             group.update(memory)
+        if self.telemetry is not None:
+            for lot in self.lots:
+                self.telemetry.tell(*lot.told())
         if plan.raw:
             torch.autograd.graph.increment_version(plan.raw)
 
@@ -104,7 +112,7 @@ class _Step:
             made = row(group, mine[0], group)
             self.first_rows.setdefault(id(group), made)
             early = self._decide_first(rule, group) if rule.decides_first else ()
-            values.append((self.factors[id(group)], *made, *early))
+            values.append((self.factors[id(group)], *made, *early, *self._keep(group)))
         return Rows(values, which)
 
     def _uneven_rows(self, rule: Rule, parts: list[Segment], ages: list[float]) -> Rows:
@@ -124,8 +132,11 @@ class _Step:
             rows = [row(group, age, memory) for age, memory in made]
             self.first_rows.setdefault(id(group), rows[0])
             early = self._decide_first(rule, group) if rule.decides_first else ()
-            values += [(self.factors[id(group)], *r, *early) for r in rows]
+            values += [(self.factors[id(group)], *r, *early, *self._keep(group)) for r in rows]
         return Rows(values, which)
+
+    def _keep(self, group: Mapping[str, Any]) -> tuple[float, ...]:
+        return () if self.telemetry is None else (self.telemetry.keeps[id(group)],)
 
     def _memory(self, rule: Rule, group: Mapping[str, Any], index: int) -> Mapping[str, Any]:
         if rule.scope != "tensor":
@@ -144,7 +155,7 @@ class _Step:
         """Decide for every tensor or group, remember, and finish the lots that waited."""
         per_group, everything = self._totals(sums)
         settled: dict[int, Mapping[str, float]] = {}
-        for lot, parts, table in zip(self.plan.lots, self.plan.segments, sums, strict=True):
+        for lot, parts, table in zip(self.lots, self.plan.segments, sums, strict=True):
             rule = lot.rule
             if not rule.sums or lot.settles or table is None:
                 continue
@@ -168,7 +179,7 @@ class _Step:
         """Group id → term → its sum over the group; term → its sum over everything."""
         per_group: dict[int, dict[str, float]] = {}
         everything: dict[str, float] = {}
-        for lot, parts, table in zip(self.plan.lots, self.plan.segments, sums, strict=True):
+        for lot, parts, table in zip(self.lots, self.plan.segments, sums, strict=True):
             if not lot.rule.sums or lot.settles or table is None:
                 continue
             for part in parts:
