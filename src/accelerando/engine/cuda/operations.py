@@ -92,13 +92,13 @@ def sign(x):
 @triton.jit
 def minimum(a, b):
     """The smaller number; not a number if either is not."""
-    return tl.where((a < b) | (a != a), a, b)
+    return tl.where(a < b, a, tl.where(a != a, a, b))
 
 
 @triton.jit
 def maximum(a, b):
     """The larger number; not a number if either is not."""
-    return tl.where((a > b) | (a != a), a, b)
+    return tl.where(a > b, a, tl.where(a != a, a, b))
 
 
 @triton.jit
