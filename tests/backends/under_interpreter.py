@@ -4,6 +4,7 @@ Each step starts from eager's state, so that every comparison is of one step: bu
 units of their dtype (torch's own square root on the CPU is off by one in some places).
 """
 
+import ast
 import copy
 import math
 import os
@@ -16,6 +17,7 @@ from accelerando import optim
 from accelerando.engine import registry
 from accelerando.engine.cuda.layout import Geometry
 from accelerando.engine.lots import Item
+from accelerando.engine.passes import needed_for
 from accelerando.errors import BackendUnavailable
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy on inf - inf and roots below zero
@@ -36,7 +38,7 @@ RULES = [
 ]
 
 
-def deal(scheme):
+def deal(rule, scheme):
     return Geometry(block=64, tail=32, chunk=128, threads=16, lanes=4)
 
 
@@ -103,7 +105,7 @@ class Twins:
                 if want.dtype == torch.float64 and not want.ndim:
                     assert float(got) == pytest.approx(float(want), rel=1e-7)
                 else:
-                    close(got, want, 0 if exact or name == "step" else units)
+                    close(got, want, 0 if exact or name == "step" else 8 * units)  # no step to measure by
                 got.copy_(want)
             with torch.no_grad():
                 q.copy_(p)
@@ -149,6 +151,16 @@ def problem(dtype=torch.float32, steps=2, shapes=((17, 9), (33,), (), (70,), (0,
 GROUPS = ({"lr": 0.1}, {"lr": 0.02})
 
 
+def exact(rule):
+    """Whether buffers are made by additions, multiplications and divisions alone."""
+    made = needed_for(rule.direction, rule.buffers)
+    nodes = [node for _, value in made.body for node in ast.walk(value)]
+    called = {node.func.id for node in nodes if isinstance(node, ast.Call)}
+    return not called & {"sqrt", "exp", "log"} and not any(
+        isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow) for n in nodes
+    )
+
+
 def options_of(flag):
     return {flag: True} if flag else {}
 
@@ -162,7 +174,7 @@ def test_every_rule(cls, flag, dtype):
     for g in gradients:
         twins.step(g)
         library = cls in (rules.Operations, rules.Scopes)  # exp and log differ in their last bits, and cancel
-        twins.check(exact=cls is not rules.Operations, units=64 if library else 4)
+        twins.check(exact=exact(cls.rules[flag]), units=64 if library else 4)
     assert twins.built == 1
 
 
@@ -343,6 +355,13 @@ class TestRefusals:
     def test_complex(self):
         p = torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))
         assert why_not(self.item(p)) == "there are no kernels for torch.complex64"
+
+    def test_stores_that_need_more_than_rounding(self):
+        p = torch.nn.Parameter(torch.ones(2, dtype=torch.bfloat16))
+        p.grad = torch.ones_like(p)
+        for option, value in (("store", "stochastic"), ("store", "compensated"), ("state_dtype", "bf16")):
+            optimizer = optim.AdamW([p], **{option: value})
+            assert why_not(items_of(optimizer)[0]) == f"there are no kernels for {option}={value!r}"
 
     def test_gaps(self):
         p = torch.nn.Parameter(torch.ones(4, 4)[:, :2])

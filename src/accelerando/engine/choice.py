@@ -72,8 +72,7 @@ def _against_device(items: Sequence[Item], groups: Sequence[Mapping[str, Any]]) 
     from accelerando.engine.cuda.refusals import why_not, why_not_together
 
     for item in items:
-        narrow = item.policy.draws or item.policy.p != "nearest"
-        reason = "its store or state_dtype has no kernels on this device" if narrow else why_not(item)
+        reason = why_not(item)
         if not reason and not item.whole:
             reason = "its sums are completed over ranks"
         if reason:
