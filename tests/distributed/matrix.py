@@ -65,7 +65,13 @@ def told(optimizer, params):
         buffers.append({n: whole(v) for n, v in state.items() if n in rule[0].buffers})
         kept.append({n: float(v) for n, v in state.items() if n in rule[0].memory})
     memory = [{n: float(g[n]) for n in rule[0].memory if n in g} for g in optimizer.param_groups]
-    return {"params": [whole(p) for p in params], "buffers": buffers, "steps": steps, "kept": kept, "memory": memory}
+    return {
+        "params": [whole(p) for p in params],
+        "buffers": buffers,
+        "steps": steps,
+        "kept": kept,
+        "memory": memory,
+    }
 
 
 def counted(step):

@@ -17,7 +17,11 @@ import matrix  # type: ignore[import-not-found]
 def main(rank: int, world: int, folder: Path) -> None:
     torch.set_num_threads(1)
     dist.init_process_group(
-        "gloo", init_method=f"file://{folder}/store-{world}", rank=rank, world_size=world, timeout=timedelta(seconds=60)
+        "gloo",
+        init_method=f"file://{folder}/store-{world}",
+        rank=rank,
+        world_size=world,
+        timeout=timedelta(seconds=60),
     )
     mesh = init_device_mesh("cpu", (world,))
     found = {}

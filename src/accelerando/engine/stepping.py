@@ -168,27 +168,26 @@ class _Step:
         which: list[int] = []
         row = host.row(rule)
         for part in parts:
-            group, mine = part.group, [ages[k] for k in part.ages]
-            if part.per_item:
-                made = [(age, self._memory(rule, group, k)) for age, k in zip(mine, part.ages, strict=True)]
-                which += range(len(values), len(values) + len(made))
-            else:
-                kinds = {age: len(values) + k for k, age in enumerate(dict.fromkeys(mine))}
-                made = [(age, group) for age in kinds]
-                which += [kinds[age] for age in mine]
-            rows = [row(group, age, memory) for age, memory in made]
+            group = part.group
+            mine = self._histories(rule if part.per_item else None, [ages[k] for k in part.ages], part.ages)
+            kinds = {key: len(values) + k for k, key in enumerate(dict.fromkeys(mine))}
+            which += [kinds[key] for key in mine]
+            rows = [
+                row(group, key[0], dict(zip(rule.memory, key[1:], strict=True)) if part.per_item else group)
+                for key in kinds
+            ]
             self.first_rows.setdefault(id(group), rows[0])
             early = self._decide_first(rule, group) if rule.decides_first else ()
             values += [(self.factors[id(group)], *r, *early, *self._keep(group)) for r in rows]
         return Rows(values, which)
 
+    def _histories(self, rule: Rule | None, ages: list[float], places: list[int]) -> list[tuple[float, ...]]:
+        """Age and memory of each parameter: where they are alike, scalars and decisions are, too."""
+        kept = [self.plan.pool.memory[n][places].tolist() for n in (rule.memory if rule else ())]
+        return list(zip(ages, *kept, strict=True))
+
     def _keep(self, group: Mapping[str, Any]) -> tuple[float, ...]:
         return () if self.telemetry is None else (self.telemetry.keeps[id(group)],)
-
-    def _memory(self, rule: Rule, group: Mapping[str, Any], index: int) -> Mapping[str, Any]:
-        if rule.scope != "tensor":
-            return group
-        return {n: float(self.plan.pool.memory[n][index]) for n in rule.memory}
 
     def _decide_first(self, rule: Rule, group: dict[str, Any]) -> tuple[float, ...]:
         key = id(group)
@@ -295,16 +294,23 @@ class _Step:
         everything: Mapping[str, float], decided: Table,
     ) -> None:  # fmt: skip
         rule, memory = lot.rule, self.plan.pool.memory
-        for k in range(part.begin, part.end):
-            own = dict(zip(rule.sums, table[k].tolist(), strict=True))
-            totals = _scoped(rule, own, per_group[id(part.group)], everything)
-            index = lot.items[k].index
-            age = float(self.plan.pool.ages[index])
-            kept = self._memory(rule, part.group, index)
-            results = _ask(rule, totals, host.row(rule)(part.group, age, kept), kept)
-            for n in rule.memory:
-                memory[n][index] = results[n]
-            decided[k] = [results[n] for n in rule.decided]
+        asked = [k for k, n in enumerate(rule.sums) if rule.decide and n in rule.decide.arguments]
+        ages = self.plan.pool.ages[part.ages].tolist()
+        settled: dict[tuple[float, ...], Mapping[str, float]] = {}
+        found = []
+        for key, sums in zip(
+            self._histories(rule, ages, part.ages), table[part.begin : part.end].tolist(), strict=True
+        ):
+            whole = (*key, *(sums[k] for k in asked))
+            if whole not in settled:
+                own = dict(zip(rule.sums, sums, strict=True))
+                totals = _scoped(rule, own, per_group[id(part.group)], everything)
+                kept = dict(zip(rule.memory, key[1:], strict=True))
+                settled[whole] = _ask(rule, totals, host.row(rule)(part.group, key[0], kept), kept)
+            found.append(settled[whole])
+        for n in rule.memory:
+            memory[n][part.ages] = [results[n] for results in found]
+        decided[part.begin : part.end] = [[results[n] for n in rule.decided] for results in found]
 
     def _follow(
         self, member: Member, own: Mapping[str, float], per_group: Mapping[int, Mapping[str, float]],
