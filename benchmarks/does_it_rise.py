@@ -25,32 +25,35 @@ RECORD = ROOT / "benchmarks" / "results" / "does_it_rise.json"
 
 
 def main(wanted: list[str]) -> None:
+    """Answer what is wanted, all without a word, and write it down one by one."""
     torch.set_num_threads(1)
-    record = json.loads(RECORD.read_text()) if RECORD.exists() else {"answers": {}, "plots": {}}
-    if wanted != ["draw"]:
-        for question in wanted or QUESTIONS:
-            answer = observe(question)
-            record["answers"][question] = answer["said"]
-            record["plots"][question] = _rounded(answer["plots"])
-            print(question, answer["said"], flush=True)
+    record = (
+        json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"answers": {}, "plots": {}}
+    )
+    for question in () if wanted == ["draw"] else wanted or QUESTIONS:
+        answer = observe(question)
+        record["answers"][question] = answer["said"]
+        record["plots"][question] = _rounded(answer["plots"])
+        print(question, answer["said"], flush=True)
+        _write(record)
     for question, plots in record["plots"].items():
         draw(question, plots, ROOT / "docs" / "images" / f"rise-{question}.png")
+    for guide in GUIDES:
+        path = ROOT / "docs" / "guide" / guide
+        path.write_text(filled(path.read_text(encoding="utf-8"), record["answers"]), encoding="utf-8")
+
+
+def _write(record: dict[str, Any]) -> None:
     record |= {
         "seeds": {"most tasks": len(SEEDS), **dict.fromkeys(STEPS, len(FEWER))},
         "versions": {"accelerando": __version__, "torch": torch.__version__, "numpy": numpy.__version__},
         "machine": {"processor": platform.machine(), "python": platform.python_version(), "threads": 1},
     }
-    plots = record.pop("plots")
-    lines = [
-        f" {json.dumps(question)}: {json.dumps(plots[question], ensure_ascii=False)}" for question in plots
-    ]
-    text = json.dumps(record, indent=1, ensure_ascii=False).removesuffix("\n}")
-    text += ',\n "plots": {\n' + ",\n".join(lines) + "\n}}\n"
-    RECORD.write_text(text, encoding="utf-8")
+    known = {k: v for k, v in record.items() if k != "plots"}
+    plots = [f" {json.dumps(q)}: {json.dumps(p, ensure_ascii=False)}" for q, p in record["plots"].items()]
+    text = json.dumps(known, indent=1, ensure_ascii=False).removesuffix("\n}")
+    RECORD.write_text(text + ',\n "plots": {\n' + ",\n".join(plots) + "\n}}\n", encoding="utf-8")
     RECORD.with_suffix(".md").write_text(_table(record), encoding="utf-8")
-    for guide in GUIDES:
-        path = ROOT / "docs" / "guide" / guide
-        path.write_text(filled(path.read_text(encoding="utf-8"), record["answers"]), encoding="utf-8")
 
 
 def _rounded(plotted: Any) -> Any:

@@ -155,10 +155,10 @@ def table(record: dict[str, Any]) -> str:
     lines = [
         "# What the lens costs a step",
         "",
-        f"Made by `python benchmarks/lens_overhead.py`; {versions}; Python {machine['python']}, {machine['processor']}, one "
-        "thread. Interleaved rounds; the ratio is to the same step without a lens, with its 95 % interval. Only "
-        "the optimizer's step is timed: the forward and backward passes beside it, which take the most of a training step, "
-        "are not in it.",
+        f"Made by `python benchmarks/lens_overhead.py`; {versions}; Python {machine['python']}, "
+        f"{machine['processor']}, one thread. Interleaved rounds; the ratio is to the same step without a lens, "
+        "with its 95 % interval. Only the optimizer's step is timed: the forward and backward passes beside it, "
+        "which take the most of a training step, are not in it.",
         "",
         "| model | optimizer | lens | step | added | ratio | 95 % | rounds |",
         "|---|---|---|---|---|---|---|---|",
