@@ -16,7 +16,7 @@ import torch
 from benchmarks.rise.draw import draw
 from benchmarks.rise.observe import QUESTIONS, observe
 from benchmarks.rise.quote import GUIDES, filled
-from benchmarks.rise.watch import FEWER, SEEDS, STEPS
+from benchmarks.rise.watch import SEEDS
 
 from accelerando import __version__
 
@@ -28,12 +28,15 @@ def main(wanted: list[str]) -> None:
     """Answer what is wanted, all without a word, and write it down one by one."""
     torch.set_num_threads(1)
     record = (
-        json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else {"answers": {}, "plots": {}}
+        json.loads(RECORD.read_text(encoding="utf-8"))
+        if RECORD.exists()
+        else {"answers": {}, "plots": {}, "seeds": {}}
     )
     for question in () if wanted == ["draw"] else wanted or QUESTIONS:
         answer = observe(question)
         record["answers"][question] = answer["said"]
         record["plots"][question] = _rounded(answer["plots"])
+        record["seeds"][question] = len(SEEDS)
         print(question, answer["said"], flush=True)
         _write(record)
     for question, plots in record["plots"].items():
@@ -45,7 +48,6 @@ def main(wanted: list[str]) -> None:
 
 def _write(record: dict[str, Any]) -> None:
     record |= {
-        "seeds": {"most tasks": len(SEEDS), **dict.fromkeys(STEPS, len(FEWER))},
         "versions": {"accelerando": __version__, "torch": torch.__version__, "numpy": numpy.__version__},
         "machine": {"processor": platform.machine(), "python": platform.python_version(), "threads": 1},
     }
@@ -70,13 +72,20 @@ def _table(record: dict[str, Any]) -> str:
     lines = [
         "# Does it rise? The record",
         "",
-        f"Made by `python -m benchmarks.does_it_rise`; seeds: {record['seeds']}; {versions}; "
+        f"Made by `python -m benchmarks.does_it_rise`; {versions}; "
         f"Python {record['machine']['python']} on {record['machine']['processor']}, one thread. "
         "[The guide](../../docs/guide/does-it-rise.md) says what each number is.",
         "",
     ]
     for question, said in record["answers"].items():
-        lines += [f"## {question}", "", "| number | value |", "|---|---|"]
+        lines += [
+            f"## {question}",
+            "",
+            f"{record['seeds'][question]} seeds.",
+            "",
+            "| number | value |",
+            "|---|---|",
+        ]
         lines += [f"| {key} | {value} |" for key, value in said.items()] + [""]
     return "\n".join(lines)
 

@@ -12,9 +12,7 @@ from accelerando import Lens
 from accelerando.compare import tasks
 from accelerando.lens import Event, Rise
 
-SEEDS = range(5)
-FEWER = range(3)
-"""Of the tasks that take long."""
+SEEDS = range(3)
 STEPS = {"text": 120}
 MOST = 400
 
@@ -39,11 +37,6 @@ class Run:
     def steps(self) -> list[int]:
         """The steps sampled."""
         return [row["step"] for row in self.groups]
-
-
-def seeds_of(name: str) -> range:
-    """The seeds a task is run with."""
-    return FEWER if name in STEPS else SEEDS
 
 
 def steps_of(name: str) -> int:

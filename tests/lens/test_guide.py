@@ -67,4 +67,7 @@ def test_the_two_languages_say_the_same_numbers_and_show_the_same_figures():
 
 
 def test_the_numbers_without_a_source_are_found():
-    assert quote.unquoted("it rose 3.4 times, or 12 ×, or `5.5`, or <!--=adam.most-->7.7<!--/-->") == ["3.4", "12"]
+    assert quote.unquoted("it rose 3.4 times, or 12 ×, or `5.5`, or <!--=adam.most-->7.7<!--/-->") == [
+        "3.4",
+        "12",
+    ]
