@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["LAMB", "AdaBelief", "Adam", "AdamW", "Lens", "RAdam", "__version__", "param_groups"]
 
-_PARTS = ("compare", "lens", "optim", "schedules", "testing")
+_PARTS = ("compare", "engine", "errors", "lens", "optim", "rule", "schedules", "testing")
 
 
 def __getattr__(name: str) -> Any:
