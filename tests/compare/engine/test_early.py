@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -50,3 +52,32 @@ def test_a_plan_made_in_a_worker_is_the_plan_made_here(bowl, written):
 def test_nothing_starts_early_where_an_accelerator_or_another_executor_may_run(spec, monkeypatch):
     monkeypatch.setattr(executors, "_bare", lambda: False)
     assert executors.early(spec) is None
+
+
+def children(pid):
+    return {int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="finds processes through Linux's /proc")
+@pytest.mark.parametrize("moment", ["while planning", "while training"])
+def test_a_killed_driver_leaves_no_process_behind(bowl, tmp_path, moment):
+    words = ["compare", "bowl.py", "-s", "sgd", "--lrs", "1e-3", "--seeds", "900", "--device", "cpu"]
+    command = [sys.executable, "-c", "from accelerando.cli import main; main()", *words]
+    count, ready = (2, True) if moment == "while planning" else (3, False)
+    with subprocess.Popen([*command, "--workers", "2"], cwd=tmp_path, stderr=subprocess.DEVNULL) as driver:
+        while len(children(driver.pid)) < count or not (ready or list(tmp_path.glob("*/trials/*.jsonl"))):
+            assert driver.poll() is None
+            time.sleep(0.01)
+        left = children(driver.pid)
+        driver.kill()
+    deadline = time.monotonic() + 60
+    while any(map(running, left)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [pid for pid in left if running(pid)]
