@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from accelerando.compare import executors
+from accelerando.compare import executors, plan
+from accelerando.compare.executor import Job
 from accelerando.compare.local import Local
 from accelerando.compare.spec import Spec
 from accelerando.errors import SpecError, TaskError
@@ -46,6 +47,26 @@ def test_a_plan_made_in_a_worker_is_the_plan_made_here(bowl, written):
             executors.planned(Spec(task="none.py"), workers)
         with pytest.raises(TaskError, match=r"status 3 while the task was loaded; look at"):
             executors.planned(Spec(task=str(fatal)), workers)
+
+
+def test_a_worker_has_its_next_trial_before_its_last_is_written_down(bowl):
+    spec = Spec(task=str(bowl), strategies=("sgd",), rates=(1e-3,), fresh_seeds=3)
+    with closing(Local(1, None)) as workers:
+        experiment, reference = executors.planned(spec, workers)
+        first, second, third = plan.trials(experiment, experiment.strategies[0], [1e-3], "fresh")
+        assert workers.slots == 2
+        for trial in (first, second):
+            workers.submit(Job(trial.id, trial.to_json(), reference))
+        results = []
+        while not results:
+            results = workers.wait(1.0)
+        assert [result.id for result in results] == [first.id]
+        assert workers._workers[0].job.id == second.id
+        workers.submit(Job(third.id, third.to_json(), reference))
+        while len(results) < 3:
+            results += workers.wait(1.0)
+        assert [result.id for result in results] == [first.id, second.id, third.id]
+        assert all(result.outcome["status"] == "done" for result in results)
 
 
 @pytest.mark.parametrize("spec", [Spec(executor="ray"), Spec(device="cuda"), Spec(device="auto")])
