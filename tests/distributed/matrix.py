@@ -47,8 +47,9 @@ def groups(cls, params, **options):
     return cls([{"params": params[:1], **options}, *({**group, **options} for group in rest)], lr=0.01)
 
 
-def shard(x, mesh, places=(Shard(0),)):
-    return distribute_tensor(x.clone(), mesh, list(places), src_data_rank=None)
+def shard(x, mesh, places=None):
+    """A share of ``x``, which every rank has whole: nothing is sent."""
+    return distribute_tensor(x.clone(), mesh, places or [Shard(0)], src_data_rank=None)
 
 
 def whole(x):
@@ -65,7 +66,13 @@ def told(optimizer, params):
         buffers.append({n: whole(v) for n, v in state.items() if n in rule[0].buffers})
         kept.append({n: float(v) for n, v in state.items() if n in rule[0].memory})
     memory = [{n: float(g[n]) for n in rule[0].memory if n in g} for g in optimizer.param_groups]
-    return {"params": [whole(p) for p in params], "buffers": buffers, "steps": steps, "kept": kept, "memory": memory}
+    return {
+        "params": [whole(p) for p in params],
+        "buffers": buffers,
+        "steps": steps,
+        "kept": kept,
+        "memory": memory,
+    }
 
 
 def counted(step):

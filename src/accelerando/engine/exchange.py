@@ -112,23 +112,23 @@ def _all_reduce(values: Table, stage: _Stage) -> Table:
 def _stages(reaches: Sequence[Reach]) -> list[_Stage]:
     """One all-reduce for each set of sharded dimensions, where one group of ranks spans each set of the mesh.
 
-    Else one for each dimension, with the rows of every set that has it: no group of ranks is ever made for this.
+    Else one for each dimension, with the rows of every set that has it; this, too, where the dimensions are fewer
+    than the sets. No group of ranks is ever made for this.
     """
     found: list[_Stage] = []
     for mesh in dict.fromkeys(mesh for mesh, _ in reaches):
-        rows: dict[tuple[int, ...], list[int]] = {}
+        sets: dict[tuple[int, ...], list[int]] = {}
         for k, (other, dims) in enumerate(reaches):
             if other == mesh:
-                rows.setdefault(dims, []).append(k)
-        spans = [_span(mesh, dims) for dims in rows]
-        if all(span is not None for span in spans):
-            found += [
-                _Stage(span, mesh.device_type, rows[dims]) for span, dims in zip(spans, rows, strict=True)
-            ]
+                sets.setdefault(dims, []).append(k)
+        spans = [_span(mesh, dims) for dims in sets]
+        axes = sorted({axis for dims in sets for axis in dims})
+        if all(span is not None for span in spans) and len(sets) <= len(axes):
+            found += [_Stage(s, mesh.device_type, at) for s, at in zip(spans, sets.values(), strict=True)]
             continue
-        for dim in sorted({d for dims in rows for d in dims}):
-            mine = [k for dims, at in rows.items() if dim in dims for k in at]
-            found.append(_Stage(mesh.get_group(dim), mesh.device_type, mine))
+        for axis in axes:
+            rows = [k for dims, at in sets.items() if axis in dims for k in at]
+            found.append(_Stage(mesh.get_group(axis), mesh.device_type, rows))
     return found
 
 
