@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 WORKER = Path(__file__).parents[1] / "tests" / "distributed" / "worker.py"
-LAYOUTS = ("even", "uneven", "empty", "missing")
+LAYOUTS = ("even", "uneven", "empty", "large", "missing")
 
 
 def run(world: int, folder: Path, backend: str) -> list[dict[Any, Any]]:

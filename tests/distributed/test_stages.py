@@ -26,7 +26,7 @@ def stages(sizes, *placements):
     mesh = init_device_mesh("cpu", sizes)
     params = [DTensor.from_local(torch.ones(4, 4), mesh, list(p), run_check=False) for p in placements]
     optimizer = LAMB(params)
-    exchange = Exchange("LAMB", members(optimizer.param_groups, [LAMB.rules[None]]), 2)
+    exchange = Exchange("LAMB", members(optimizer.param_groups, [LAMB.rules[None]]), 2, [])
     places = [m.position for m in exchange.members]
     return [(torch.distributed.get_world_size(s.ranks), [places[k] for k in s.rows]) for s in exchange.stages]
 
@@ -58,4 +58,4 @@ def test_a_rank_outside_the_mesh_is_told():
     p = DTensor.from_local(torch.ones(4, 4), mesh, [S], run_check=False)
     assert reach(p) == (mesh, (0,))
     with pytest.raises(UnsupportedTensorError, match=r"outside the mesh.*group 0, parameter 0"):
-        Exchange("LAMB", members(LAMB([p]).param_groups, [LAMB.rules[None]]), 2)
+        Exchange("LAMB", members(LAMB([p]).param_groups, [LAMB.rules[None]]), 2, [])

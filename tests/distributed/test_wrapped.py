@@ -77,5 +77,12 @@ def test_a_checkpoint_of_four_ranks_goes_on(found, world, rule):
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
+def test_a_gathered_state_goes_back_into_shares(found, world):
+    without, back = (alike(found[world], "gathered", kind) for kind in ("without", "with"))
+    assert gap(without, back) == 0
+    assert without["steps"] == back["steps"] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
 def test_making_state_for_a_checkpoint_is_no_step(found, world):
     assert alike(found[world], "rehearsals")["steps"] == [0, 0, 0]

@@ -4,7 +4,13 @@ import torch
 import torch.distributed.checkpoint as dcp
 from matrix import Later, Layerwise, counted, numbers, shard, told  # type: ignore[import-not-found]
 from torch import nn
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    get_state_dict,
+    set_optimizer_state_dict,
+    set_state_dict,
+)
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FullyShardedDataParallel, fully_shard
 from torch.distributed.optim import ZeroRedundancyOptimizer
@@ -128,6 +134,23 @@ def checkpoints(mesh, rank, world, folder):
     return out
 
 
+def gathered(mesh, rank, world, folder):
+    """The whole state on every rank, and back into shares."""
+    out = {}
+    for kind in ("without", "with"):
+        model = Model(mesh)
+        optimizer = LAMB(model.parameters(), lr=0.02)
+        model.steps(optimizer, range(3))
+        if kind == "with":
+            whole = StateDictOptions(full_state_dict=True)
+            state = get_optimizer_state_dict(model, optimizer, options=whole)
+            optimizer = LAMB(model.parameters(), lr=0.5)
+            set_optimizer_state_dict(model, optimizer, state, options=whole)
+        model.steps(optimizer, range(3, 6))
+        out[kind] = told(optimizer, list(model.params))
+    return out
+
+
 def rehearsals(mesh, rank, world, folder):
     """Making state for the checkpoint library is no step, for a rule whose ranks talk."""
     model = Model(mesh)
@@ -136,4 +159,4 @@ def rehearsals(mesh, rank, world, folder):
     return told(optimizer, list(model.params))
 
 
-WRAPPED = (sharded_models, replicated_models, checkpoints, rehearsals)
+WRAPPED = (sharded_models, replicated_models, checkpoints, gathered, rehearsals)
