@@ -408,7 +408,9 @@ class TestAsAnOptimizer:
             optimizer.step()
         return params, optimizer
 
-    @pytest.mark.parametrize("cls", [accelerando.AdamW, accelerando.LAMB, rules.Later], ids=lambda c: c.__name__)
+    @pytest.mark.parametrize(
+        "cls", [accelerando.AdamW, accelerando.LAMB, rules.Later], ids=lambda c: c.__name__
+    )
     def test_it_steps_as_eager_does(self, cls):
         there, optimizer = self.walk(cls, range(4), backend="cuda")
         here, _ = self.walk(cls, range(4), backend="eager")

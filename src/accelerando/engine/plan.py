@@ -72,7 +72,7 @@ class Plan:
     @cached_property
     def measuring(self) -> exchange.Exchange | None:
         """What completes the measures of all sharded gradients."""
-        return exchange.Exchange(self.owner, self.members, 2) if self.members else None
+        return exchange.Exchange(self.owner, self.members, 2, self.positions) if self.members else None
 
     @property
     def items(self) -> list[Item]:
@@ -118,7 +118,7 @@ class Plan:
 
     def _exchange(self, members: list[exchange.Member]) -> exchange.Exchange | None:
         width = max((len(m.rule.sums) for m in members), default=0)
-        return exchange.Exchange(self.owner, members, width) if members else None
+        return exchange.Exchange(self.owner, members, width, self.positions) if members else None
 
     def _take(self, lot: CpuLot | EagerLot, grads: list[torch.Tensor]) -> bool:
         try:

@@ -97,7 +97,7 @@ def _measure(plan: Plan, asking: set[int]) -> list[tuple[dict[str, Any], str, fl
         if item.position not in rows
     ]
     if shared is not None:
-        whole = shared.complete(tables, plan.positions).tolist()
+        whole = shared.complete(tables).tolist()
         for member, (_, *measured) in zip(shared.members, whole, strict=True):
             found.append((member.group, member.place, *measured))
     return found
@@ -237,7 +237,7 @@ class _Step:
         tables = [None if lot.settles else t for lot, t in zip(self.lots, sums, strict=True)]
         here = {k for positions in self.plan.positions for k in positions}
         groups: dict[int, Member] = {}
-        whole = shared.complete(tables, self.plan.positions).tolist()
+        whole = shared.complete(tables).tolist()
         for member, (count, *own) in zip(shared.members, whole, strict=True):
             if not count:
                 continue
