@@ -182,7 +182,7 @@ def write(record: dict[str, Any], stem: Path) -> None:
         + ", ".join(f"{k} {v}" for k, v in m["versions"].items())
         + f"; load at the start {m['load']:.1f}. Medians of up to {ROUNDS} interleaved rounds; a contender "
         "more than six times slower than the fastest is timed in three. In brackets: the 95 % interval.", "",
-        f"Copying a large tensor moves {1e-9 * record['copy']:.1f} GB/s here, read and written both counted. Ours moves "
+        f"Copying a large tensor moves {1e-9 * record['copy']:.1f} GB/s here, read and written both counted. We move "
         "the bytes of the model in `accelerando.engine.traffic`, which counts every pass as one over memory.", "",
         "| method | model | dtype | contender | µs | GB/s, ours | ours / theirs |", "|---|---|---|---|--:|--:|--:|",
     ]  # fmt: skip
