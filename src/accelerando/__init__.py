@@ -23,7 +23,7 @@ __all__ = [
     "__version__", "param_groups",
 ]  # fmt: skip
 
-_PARTS = ("compare", "lens", "optim", "schedules", "testing")
+_PARTS = ("compare", "engine", "errors", "lens", "optim", "rule", "schedules", "testing")
 
 
 def __getattr__(name: str) -> Any:

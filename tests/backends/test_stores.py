@@ -1,7 +1,9 @@
 """Store policies: rounding by chance is right on average, and the same everywhere; a remainder loses nothing."""
 
 import copy
+import doctest
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,6 +35,7 @@ POLICIES = [
 ]
 BOTH = [{"store": "stochastic", "state_dtype": "bf16"}, {"store": "compensated"}]
 """What, together, comes through every line of the generated stores."""
+STORED = [(BF16, s) for s in POLICIES] + [(F16, s) for s in POLICIES if s.get("store") != "compensated"]
 BACKENDS = ["eager", "cpu"]
 RESUMED = [(AdamW, s) for s in POLICIES] + [
     (c, s) for c in (accelerando.LAMB, rules.Everything) for s in BOTH
@@ -187,12 +190,9 @@ def test_steps_too_small_for_nearest_arrive_on_average(backend):
     assert len(set(means.tolist())) == 8  # every seed draws anew
 
 
-@pytest.mark.parametrize("dtype", [BF16, F16], ids=str)
-@pytest.mark.parametrize("settings", POLICIES, ids=short)
+@pytest.mark.parametrize(("dtype", "settings"), STORED, ids=short)
 @pytest.mark.parametrize("cls", [Momentum, rules.Averaged], ids=short)
 def test_backends_store_the_same_bits(cls, settings, dtype):
-    if dtype == F16 and settings.get("store") == "compensated":
-        pytest.skip("refused")
     assert_same(walk(cls, "eager", dtype, **settings), walk(cls, "cpu", dtype, **settings))
 
 
@@ -471,3 +471,10 @@ def test_a_policy_that_changes_nothing_is_said_once(monkeypatch):
     plain = parameters(torch.float32)
     train(AdamW(plain), 2)
     assert all(torch.equal(p, q) for p, q in zip(params, plain, strict=True))
+
+
+def test_the_guide():
+    text = (Path(__file__).parents[2] / "docs/guide/low-precision.md").read_text(encoding="utf-8")
+    examples = doctest.DocTestParser().get_doctest(text, {}, "low-precision.md", None, 0)
+    assert len(examples.examples) == 5
+    assert doctest.DocTestRunner().run(examples).failed == 0

@@ -20,7 +20,7 @@ from triton.compiler import ASTSource
 from accelerando import optim
 from accelerando.engine import registry
 from accelerando.engine.cuda import build
-from accelerando.engine.cuda.layout import THREADS, Scheme
+from accelerando.engine.cuda.layout import THREADS, Scheme, crowded, geometry
 from accelerando.engine.cuda.survey import survey
 
 from . import rules
@@ -84,14 +84,14 @@ def expected_vectors(names, rule, scheme, block):
 def test_ptx(name, storage, capability):
     rule = RULES[name]
     scheme = scheme_of(storage, rule)
-    block = scheme.geometry().block
-    for way, kernel in build.kernels(rule, scheme, scheme.geometry()):
+    block = geometry(rule, scheme).block
+    for way, kernel in build.kernels(rule, scheme, geometry(rule, scheme)):
         ptx, registers, stack = compiled(kernel, capability)
         assert vectors(ptx, "ld") == expected_vectors(way.reads, rule, scheme, block)
         assert vectors(ptx, "st") == expected_vectors(way.writes, rule, scheme, block)
         library = check_arithmetic(ptx, way)
         check_order(ptx, way)
-        assert registers <= 80
+        assert registers <= (104 if crowded(rule) else 80)
         assert stack <= (16 if library else 0)  # a library function may keep its own few numbers there
 
 
@@ -119,9 +119,10 @@ def check_order(ptx, way):
 @pytest.mark.parametrize("storage", ["f32", "bf16"])
 def test_the_survey_reads_16_bytes_at_once_and_adds_in_float64(storage):
     scheme = Scheme(torch.float64, FLOATS[storage], ())
-    way, kernel = build.kernels(survey(), scheme, scheme.geometry())[0]
+    rule = survey()
+    way, kernel = build.kernels(rule, scheme, geometry(rule, scheme))[0]
     ptx, registers, stack = compiled(kernel, 90)
-    assert vectors(ptx, "ld") == expected_vectors(("g",), survey(), scheme, scheme.geometry().block)
+    assert vectors(ptx, "ld") == expected_vectors(("g",), rule, scheme, geometry(rule, scheme).block)
     assert registers <= 80
     assert stack == 0
     check_order(ptx, way)
@@ -130,9 +131,9 @@ def test_the_survey_reads_16_bytes_at_once_and_adds_in_float64(storage):
 def test_float64_is_divided_and_rooted_exactly_without_spills():
     rule = RULES["LAMB"]
     scheme = scheme_of("f64", rule)
-    for way, kernel in build.kernels(rule, scheme, scheme.geometry()):
+    for way, kernel in build.kernels(rule, scheme, geometry(rule, scheme)):
         ptx, _, stack = compiled(kernel, 90)
-        assert vectors(ptx, "ld") == expected_vectors(way.reads, rule, scheme, scheme.geometry().block)
+        assert vectors(ptx, "ld") == expected_vectors(way.reads, rule, scheme, geometry(rule, scheme).block)
         assert {"div.rn.f64", "sqrt.rn.f64"} <= set(re.findall(r"(?:div|sqrt)\.rn\.f64", ptx))
         assert stack == 0
         check_order(ptx, way)
@@ -140,5 +141,6 @@ def test_float64_is_divided_and_rooted_exactly_without_spills():
 
 def test_constants_are_given_in_the_order_of_the_arguments():
     rule = RULES["LAMB"]
-    for _, kernel in build.kernels(rule, scheme_of("f32", rule), scheme_of("f32", rule).geometry()):
+    scheme = scheme_of("f32", rule)
+    for _, kernel in build.kernels(rule, scheme, geometry(rule, scheme)):
         assert kernel.function.arg_names == [*ARGUMENTS, *kernel.constants]

@@ -22,6 +22,7 @@ SHAPES = {
     "even": [(8, 3), (4,), (12, 2, 2)],
     "uneven": [(5, 3), (7,), (9, 2)],
     "empty": [(1,), (2, 3), (3, 1)],
+    "large": [(40001,), (101, 31), (1,)],
     "missing": [(5, 3), (6,), (3, 2)],
 }
 STEPS = 6
@@ -48,7 +49,8 @@ def groups(cls, params, **options):
 
 
 def shard(x, mesh, places=None):
-    return distribute_tensor(x.clone(), mesh, list(places or [Shard(0)]), src_data_rank=None)
+    """A share of ``x``, which every rank has whole: nothing is sent."""
+    return distribute_tensor(x.clone(), mesh, places or [Shard(0)], src_data_rank=None)
 
 
 def whole(x):

@@ -4,7 +4,6 @@ import json
 import signal
 import sys
 import threading
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -92,17 +91,9 @@ def _drive(
     from accelerando.compare.run import Driver
     from accelerando.compare.store import Store
 
-    folder, task = spec.folder, experiment.task
-    with ExitStack() as stack:
-        store = stack.enter_context(Store(folder))
-        for notice in store.notices:
-            click.echo(notice, err=True)
-        stale = store.stale(task["name"], task["hash"])
-        if stale:
-            click.echo(
-                f"{task['name']} has changed: {stale} trials of before are kept and not used", err=True
-            )
-        apart = stack.enter_context(report.Apart())
+    folder = spec.folder
+    with Store(folder) as store, report.Apart() as apart:
+        _notify(store, experiment.task)
         with Live() as live:
             driver = Driver(experiment, reference, store, live)
             if retry:
@@ -127,6 +118,14 @@ def _drive(
             f"{progress.done} trials ({progress.resumed} of them from before) in {progress.seconds:.0f} s",
             err=True,
         )
+
+
+def _notify(store: Any, task: Any) -> None:
+    for notice in store.notices:
+        click.echo(notice, err=True)
+    stale = store.stale(task["name"], task["hash"])
+    if stale:
+        click.echo(f"{task['name']} has changed: {stale} trials of before are kept and not used", err=True)
 
 
 def _run(driver: Any, spec: Any, workers: Any) -> bool:

@@ -1,6 +1,7 @@
 """Which backend steps a parameter, and why not another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -13,6 +14,8 @@ from accelerando.engine.stores import REMAINDER
 from accelerando.engine.tensors import alike, dense
 from accelerando.errors import BackendUnavailable
 
+DEVICES = ("cuda",)
+"""The kinds of devices for which whole steps are made there."""
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
@@ -40,6 +43,41 @@ def _choose(owner: str, item: Item, crossed: bool) -> str:
         )
     say_once(f"{owner}: eager steps what no kernel can step: {reason}", item.place)
     return "eager"
+
+
+def why_not_on_device(owner: str, items: Sequence[Item], groups: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why these items' step is not made on their device as a whole; None if it is.
+
+    Raises:
+        BackendUnavailable: a group demands that it is, and it cannot be.
+    """
+    demanded = any(g["backend"] == "cuda" for g in groups)
+    if not demanded and (not items or items[0].p.device.type not in DEVICES):
+        return "the parameters are on no such device"
+    if any(g["backend"] in ("eager", "cpu") for g in groups):
+        return "a group demands another backend"
+    reason, place = _against_device(items, groups)
+    if reason and demanded:
+        raise BackendUnavailable(
+            f"{owner}: backend='cuda' cannot make this step{place}: {reason}; leave backend out, and eager makes it"
+        )
+    if reason:
+        say_once(f"{owner}: eager steps what no kernel can step: {reason}", place.strip(" ()"))
+    return reason
+
+
+def _against_device(items: Sequence[Item], groups: Sequence[Mapping[str, Any]]) -> tuple[str | None, str]:
+    if not items or items[0].p.device.type not in DEVICES:
+        return "the parameters are on no such device", ""
+    from accelerando.engine.cuda.refusals import why_not, why_not_together
+
+    for item in items:
+        reason = why_not(item)
+        if not reason and not item.whole:
+            reason = "its sums are completed over ranks"
+        if reason:
+            return reason, f" ({item.place})"
+    return why_not_together(items, groups), ""
 
 
 def why_not_cpu(item: Item) -> str | None:

@@ -52,11 +52,19 @@ class Exchange:
 
     Rows depend on the groups alone, never on which gradients a rank has, so that every rank sends the same vector.
 
+    Args:
+        owner: who asks, as messages give it.
+        members: whose sums are completed.
+        width: the most sums that a member has.
+        positions: for each lot of this rank, where its items are among all parameters.
+
     Raises:
         UnsupportedTensorError: this rank is outside the mesh of a parameter.
     """
 
-    def __init__(self, owner: str, members: Sequence[Member], width: int) -> None:
+    def __init__(
+        self, owner: str, members: Sequence[Member], width: int, positions: Sequence[Sequence[int]]
+    ) -> None:
         for member in members:
             if member.reach[0].get_coordinate() is None:
                 raise UnsupportedTensorError(
@@ -66,33 +74,36 @@ class Exchange:
         self.members = list(members)
         self.width = width
         self.row = {m.position: k for k, m in enumerate(members)}
+        self.links = [self._link(places) for places in positions]
         self.stages = _stages([m.reach for m in members])
 
-    def complete(self, tables: Sequence[Table | None], positions: Sequence[Sequence[int]]) -> Table:
+    def complete(self, tables: Sequence[Table | None]) -> Table:
         """Complete the rows of ``tables`` in place.
 
         Args:
-            tables: sums of shares, one table for each lot; None and tables without columns have no part in it.
-            positions: for each lot, where its items are among all parameters.
+            tables: sums of shares, one table for each lot; None has no part in it.
 
         Returns:
             For every member, how many shares were summed, and the sums.
         """
         whole = np.zeros((len(self.members), 1 + self.width))
-        links = []
-        for table, places in zip(tables, positions, strict=True):
-            if table is None or not table.shape[1]:
-                continue
-            pairs = [(k, self.row[at]) for k, at in enumerate(places) if at in self.row]
-            if pairs:
-                mine, rows = map(list, zip(*pairs, strict=True))
-                whole[rows, 0], whole[rows, 1 : 1 + table.shape[1]] = 1.0, table[mine]
-                links.append((table, mine, rows))
+        parts = [
+            (table, mine, rows, slice(1, 1 + table.shape[1]))
+            for table, (mine, rows) in zip(tables, self.links, strict=True)
+            if mine and table is not None
+        ]
+        for table, mine, rows, columns in parts:
+            whole[rows, 0], whole[rows, columns] = 1.0, table[mine]
         for stage in self.stages:
             whole[stage.rows] = _all_reduce(whole[stage.rows], stage)
-        for table, mine, rows in links:
-            table[mine] = whole[rows, 1 : 1 + table.shape[1]]
+        for table, mine, rows, columns in parts:
+            table[mine] = whole[rows, columns]
         return whole
+
+    def _link(self, places: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Which items of a lot are members, and their rows."""
+        pairs = [(k, self.row[at]) for k, at in enumerate(places) if at in self.row]
+        return [k for k, _ in pairs], [row for _, row in pairs]
 
     def anywhere(self, here: bool) -> bool:
         """Whether something holds on any rank."""
@@ -112,23 +123,23 @@ def _all_reduce(values: Table, stage: _Stage) -> Table:
 def _stages(reaches: Sequence[Reach]) -> list[_Stage]:
     """One all-reduce for each set of sharded dimensions, where one group of ranks spans each set of the mesh.
 
-    Else one for each dimension, with the rows of every set that has it: no group of ranks is ever made for this.
+    Else one for each dimension, with the rows of every set that has it; this, too, where the dimensions are fewer
+    than the sets. No group of ranks is ever made for this.
     """
     found: list[_Stage] = []
     for mesh in dict.fromkeys(mesh for mesh, _ in reaches):
-        rows: dict[tuple[int, ...], list[int]] = {}
+        sets: dict[tuple[int, ...], list[int]] = {}
         for k, (other, dims) in enumerate(reaches):
             if other == mesh:
-                rows.setdefault(dims, []).append(k)
-        spans = [_span(mesh, dims) for dims in rows]
-        if all(span is not None for span in spans):
-            found += [
-                _Stage(span, mesh.device_type, rows[dims]) for span, dims in zip(spans, rows, strict=True)
-            ]
+                sets.setdefault(dims, []).append(k)
+        spans = [_span(mesh, dims) for dims in sets]
+        axes = sorted({axis for dims in sets for axis in dims})
+        if all(span is not None for span in spans) and len(sets) <= len(axes):
+            found += [_Stage(s, mesh.device_type, at) for s, at in zip(spans, sets.values(), strict=True)]
             continue
-        for dim in sorted({d for dims in rows for d in dims}):
-            mine = [k for dims, at in rows.items() if dim in dims for k in at]
-            found.append(_Stage(mesh.get_group(dim), mesh.device_type, mine))
+        for axis in axes:
+            rows = [k for dims, at in sets.items() if axis in dims for k in at]
+            found.append(_Stage(mesh.get_group(axis), mesh.device_type, rows))
     return found
 
 

@@ -10,6 +10,7 @@ from torch.optim import optimizer as torch_shell
 
 from accelerando.engine import registry, state, stepping, stores
 from accelerando.engine.anatomy import MEMBERS, Rule, assemble
+from accelerando.engine.cuda.plan import DevicePlan
 from accelerando.engine.fields import Cap, check, fields_of
 from accelerando.engine.options import OPTIONS, say_once, say_what_runs
 from accelerando.engine.sharding import refuse_partition
@@ -142,8 +143,19 @@ class Optimizer(torch.optim.Optimizer):
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap every step in a profiler record
 
-    def _measure(self, keep: Sequence[float] | None = None) -> Telemetry:
-        """Let the coming step yield its sums, with what decoupled decay leaves of each group's weights."""
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether a step takes a gradient scaler's numbers as they are on the device, and the host need not wait."""
+        return isinstance(self.__dict__.get("_plan"), DevicePlan)
+
+    def _measure(self, keep: Sequence[float] | None = None) -> Telemetry | None:
+        """Let the coming step yield its sums, with what decoupled decay leaves of each group's weights.
+
+        Returns:
+            None where the step is made on a device as a whole, and is to be measured from outside.
+        """
+        if self._step_supports_amp_scaling or any(p.is_cuda for g in self.param_groups for p in g["params"]):
+            return None
         self._telemetry = Telemetry(self.param_groups, keep or [1.0] * len(self.param_groups))
         return self._telemetry
 

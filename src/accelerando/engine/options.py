@@ -11,7 +11,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "maximize": (bool, False),
     "max_grad_norm": (Cap, None),
     "on_nonfinite": (Literal["propagate", "skip", "raise"], "propagate"),
-    "backend": (Literal[None, "cpu", "eager"], None),
+    "backend": (Literal[None, "cpu", "cuda", "eager"], None),
     "store": (Literal["nearest", "stochastic", "compensated"], "nearest"),
     "store_seed": (Seed, 0),
     "state_dtype": (Literal[None, "bf16"], None),

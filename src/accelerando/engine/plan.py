@@ -1,6 +1,6 @@
 """What stays the same from step to step: parameters sorted into lots, and whether that still holds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from functools import cached_property
 from itertools import chain
 from operator import attrgetter, is_
@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 
-from accelerando.engine import choice, exchange, state, stores
+from accelerando.engine import choice, exchange
 from accelerando.engine.anatomy import Rule
+from accelerando.engine.collecting import RuleOf, is_rehearsal
 from accelerando.engine.cpu.lot import CpuLot, scheme_of
 from accelerando.engine.eager import EagerLot
 from accelerando.engine.fields import number
 from accelerando.engine.lots import Item, Segment, segments
 from accelerando.engine.pool import Pool
-from accelerando.engine.sharding import LocalState, Shares, first_element, is_shared, local, reach
-from accelerando.engine.tensors import refuse_gradient
+from accelerando.engine.sharding import Shares, is_shared
 
-RuleOf = Callable[[Mapping[str, Any]], Rule]
 _grad = attrgetter("grad")
 
 
@@ -30,7 +29,7 @@ class Plan:
         BackendUnavailable: a group demands a backend that cannot step a parameter.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, rule_of: RuleOf) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, rule_of: RuleOf, found: Sequence[Item]) -> None:
         self.optimizer, self.rule_of = optimizer, rule_of
         self.owner = type(optimizer).__name__
         self.params = self._params()
@@ -38,7 +37,6 @@ class Plan:
         self.missing = [g is None for g in grads]
         self.modes = self._modes()
         self.shares = Shares(self.params)
-        found = self._items(grads)
         self.pool = Pool(
             list(optimizer.state.values()),
             [() if r.scope != "tensor" else tuple(r.memory) for r in self._rules_of_states()],
@@ -65,6 +63,7 @@ class Plan:
         self.plain = [(False, None, "propagate")] * len(self.groups)
         self.ones = {id(g): 1.0 for g in self.groups}
         self.tensors = any(isinstance(lot, EagerLot) for lot in self.lots)
+        self.captured = any(i.p.is_cuda for i in found)
         self.counted = [i.index for i in found]
         self.all_counted = sorted(self.counted) == list(range(len(self.pool.ages)))
         self.raw = [p for lot in self.lots if isinstance(lot, CpuLot) for p in lot.params]
@@ -73,7 +72,7 @@ class Plan:
     @cached_property
     def measuring(self) -> exchange.Exchange | None:
         """What completes the measures of all sharded gradients."""
-        return exchange.Exchange(self.owner, self.members, 2) if self.members else None
+        return exchange.Exchange(self.owner, self.members, 2, self.positions) if self.members else None
 
     @property
     def items(self) -> list[Item]:
@@ -100,16 +99,6 @@ class Plan:
             for lot, positions in zip(self.lots, self.positions, strict=True)
         )
 
-    def is_rehearsal(self) -> bool:
-        """The checkpoint library makes state by a step with rate 0 and gradients 0, which must not count."""
-        items = self.items
-        return (
-            bool(items)
-            and not any(float(i.state["step"]) for i in items)
-            and all(number(i.group["lr"]) == 0 for i in items)
-            and not any(bool(i.g.any()) for i in items)
-        )
-
     def rehearses(self, first: bool, fresh: bool) -> bool:
         """Whether this step is such a rehearsal; ranks that sum together say the same, or they would wait for ever.
 
@@ -122,14 +111,14 @@ class Plan:
             for m in self.members
         )
         if not exchanging or self.measuring is None:
-            return fresh and self.is_rehearsal()
+            return fresh and is_rehearsal(self.items)
         if not first or any(number(m.group["lr"]) for m in self.members):
             return False
-        return not self.measuring.anywhere(not (fresh and self.is_rehearsal()))
+        return not self.measuring.anywhere(not (fresh and is_rehearsal(self.items)))
 
     def _exchange(self, members: list[exchange.Member]) -> exchange.Exchange | None:
         width = max((len(m.rule.sums) for m in members), default=0)
-        return exchange.Exchange(self.owner, members, width) if members else None
+        return exchange.Exchange(self.owner, members, width, self.positions) if members else None
 
     def _take(self, lot: CpuLot | EagerLot, grads: list[torch.Tensor]) -> bool:
         try:
@@ -145,33 +134,6 @@ class Plan:
             (id(g), self.rule_of(g), g["backend"], g["store"], g["store_seed"], g["state_dtype"])
             for g in self.optimizer.param_groups
         ]
-
-    def _items(self, grads: list[Any]) -> list[Item]:
-        pairs = [
-            (group, p, f"group {i}, parameter {j}")
-            for i, group in enumerate(self.optimizer.param_groups)
-            for j, p in enumerate(group["params"])
-        ]
-        stepped = [
-            (*pair, k, g) for k, (pair, g) in enumerate(zip(pairs, grads, strict=True)) if g is not None
-        ]
-        for group, p, place, _, g in stepped:
-            refuse_gradient(self.owner, p, g, place)
-            stores.check(self.owner, p, place, group)
-        for group, p, *_ in stepped:
-            if not self.optimizer.state[p]:
-                self.optimizer.state[p].update(state.begin(p, self.rule_of(group), group))
-            state.conform(p, self.rule_of(group), group, self.optimizer.state[p])
-        index = {id(p): k for k, p in enumerate(self.optimizer.state)}
-        return [self._item(group, p, place, k, g, index[id(p)]) for group, p, place, k, g in stepped]
-
-    def _item(self, group: dict[str, Any], p: torch.Tensor, place: str, k: int, g: Any, index: int) -> Item:
-        rule, kept = self.rule_of(group), self.optimizer.state[p]
-        seen: Any = LocalState(kept) if is_shared(p) else kept
-        whole = rule.elementwise or reach(p) is None
-        drawn = stores.policy_of(p, group).draws and is_shared(p)
-        start = first_element(self.owner, p, place) if drawn else 0
-        return Item(group, rule, local(p), local(g), seen, index, place, k, whole, start)
 
     def _rules_of_states(self) -> list[Rule]:
         group_of = {id(p): group for group in self.optimizer.param_groups for p in group["params"]}

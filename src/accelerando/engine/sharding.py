@@ -46,7 +46,7 @@ def refuse_placements(owner: str, p: Any, place: str, rule: Rule) -> None:
     """Raise `UnsupportedTensorError` for a share that cannot be stepped by itself."""
     if getattr(p, "_fsdp_flattened", False) and not rule.elementwise:
         raise UnsupportedTensorError(
-            f"{owner}: {rule.name} sums over tensors, and FullyShardedDataParallel shards tensors laid end to end, "
+            f"{owner}: the rule sums over tensors, and FullyShardedDataParallel shards tensors laid end to end, "
             f"which do not tell how they are cut ({place}); use torch.distributed.fsdp.fully_shard"
         )
     if not is_shared(p):
@@ -58,12 +58,12 @@ def refuse_placements(owner: str, p: Any, place: str, rule: Rule) -> None:
     for how in p.placements:
         if how.is_partial():
             raise UnsupportedTensorError(
-                f"{owner}: a parameter placed as {how} is a sum that is still to be made ({place}); redistribute it to "
-                "Shard or Replicate"
+                f"{owner}: a parameter placed as {how!r} is a sum that is still to be made ({place}); "
+                "redistribute it to Shard or Replicate"
             )
         if type(how).__name__ not in ("Shard", "_StridedShard", "Replicate"):
             raise UnsupportedTensorError(
-                f"{owner}: parameters may be placed as Shard or Replicate, got {how} ({place})"
+                f"{owner}: parameters may be placed as Shard or Replicate, got {how!r} ({place})"
             )
 
 
@@ -112,12 +112,15 @@ def first_element(owner: str, p: Any, place: str) -> int:
 
 
 def why_not_gradient(p: Any, g: Any) -> str | None:
-    """Why a gradient is not the gradient of this rank's share; None if it is."""
+    """Why a gradient is not the gradient of this rank's share, and what to do; None if it is."""
     if is_shared(p) != is_shared(g):
         kinds = ["a DTensor" if is_shared(t) else "a whole tensor" for t in (p, g)]
-        return f"the parameter is {kinds[0]}, its gradient {kinds[1]}"
+        return f"the parameter is {kinds[0]} and its gradient {kinds[1]}; make both the same"
     if is_shared(p) and (g.placements != p.placements or g.device_mesh != p.device_mesh):
-        return f"the parameter is placed as {tuple(p.placements)}, its gradient as {tuple(g.placements)}"
+        return (
+            f"the parameter is placed as {tuple(p.placements)}, its gradient as {tuple(g.placements)}; set "
+            "p.grad = p.grad.redistribute(p.device_mesh, p.placements) before the step"
+        )
     return None
 
 

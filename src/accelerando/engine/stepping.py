@@ -9,9 +9,12 @@ import torch
 
 from accelerando.engine import host
 from accelerando.engine.anatomy import Rule
+from accelerando.engine.choice import why_not_on_device
+from accelerando.engine.collecting import RuleOf, collect, is_rehearsal
+from accelerando.engine.cuda.plan import DevicePlan
 from accelerando.engine.exchange import Member
 from accelerando.engine.lots import Rows, Segment, Table
-from accelerando.engine.plan import Plan, RuleOf
+from accelerando.engine.plan import Plan
 from accelerando.engine.state import begin
 from accelerando.engine.telemetry import Telemetry
 
@@ -21,9 +24,17 @@ Absent = tuple[Member, dict[str, float]]
 
 def step(optimizer: Any, rule_of: RuleOf) -> None:
     """Make one step of ``optimizer``, or leave everything as it is."""
-    plan: Plan | None = optimizer.__dict__.get("_plan")
+    plan: Plan | DevicePlan | None = optimizer.__dict__.get("_plan")
     if plan is None or not plan.refresh():
         plan = _plan(optimizer, rule_of)
+    if isinstance(plan, DevicePlan):
+        plan.run()
+        return
+    if plan is not None and plan.captured and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError(
+            f"{plan.owner}: this step makes numbers on the host, which a CUDA graph would freeze; capture forward and "
+            "backward only"
+        )
     telemetry, optimizer._telemetry = optimizer._telemetry, None
     if plan is not None and (factors := _gradient_factors(plan)) is not None:
         if plan.tensors:
@@ -34,10 +45,16 @@ def step(optimizer: Any, rule_of: RuleOf) -> None:
 
 
 @torch.no_grad()
-def _plan(optimizer: Any, rule_of: RuleOf) -> Plan | None:
+def _plan(optimizer: Any, rule_of: RuleOf) -> Plan | DevicePlan | None:
     """A new plan; None if this step is the checkpoint library's rehearsal, which must not count."""
     first, fresh = optimizer.__dict__.get("_plan") is None, not optimizer.state
-    plan = optimizer._plan = Plan(optimizer, rule_of)
+    items = collect(optimizer, rule_of)
+    if why_not_on_device(type(optimizer).__name__, items, optimizer.param_groups) is None:
+        if fresh and is_rehearsal(items):
+            return None
+        optimizer._plan = DevicePlan(optimizer, rule_of, items)
+        return optimizer._plan  # type: ignore[no-any-return]
+    plan = optimizer._plan = Plan(optimizer, rule_of, items)
     return None if plan.rehearses(first, fresh) else plan
 
 
@@ -80,7 +97,7 @@ def _measure(plan: Plan, asking: set[int]) -> list[tuple[dict[str, Any], str, fl
         if item.position not in rows
     ]
     if shared is not None:
-        whole = shared.complete(tables, plan.positions).tolist()
+        whole = shared.complete(tables).tolist()
         for member, (_, *measured) in zip(shared.members, whole, strict=True):
             found.append((member.group, member.place, *measured))
     return found
@@ -220,7 +237,7 @@ class _Step:
         tables = [None if lot.settles else t for lot, t in zip(self.lots, sums, strict=True)]
         here = {k for positions in self.plan.positions for k in positions}
         groups: dict[int, Member] = {}
-        whole = shared.complete(tables, self.plan.positions).tolist()
+        whole = shared.complete(tables).tolist()
         for member, (count, *own) in zip(shared.members, whole, strict=True):
             if not count:
                 continue

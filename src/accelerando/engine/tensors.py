@@ -23,9 +23,7 @@ def refuse(owner: str, p: torch.Tensor, place: str, rule: Rule) -> None:
 def refuse_gradient(owner: str, p: torch.Tensor, g: torch.Tensor, place: str) -> None:
     """Raise `UnsupportedTensorError` for a gradient that no backend can use."""
     if reason := why_not_gradient(p, g):
-        raise UnsupportedTensorError(
-            f"{owner}: {reason} ({place}); use p.grad = p.grad.redistribute(placements=p.placements) before the step"
-        )
+        raise UnsupportedTensorError(f"{owner}: {reason} ({place})")
     if g.layout != torch.strided:
         raise UnsupportedTensorError(
             f"{owner}: gradients must be dense, got {g.layout} ({place}); use sparse=False, or torch.optim.SparseAdam"

@@ -12,18 +12,19 @@ import triton.language as tl
 
 from accelerando.engine import cache as kept
 from accelerando.engine.anatomy import Rule
-from accelerando.engine.cuda.layout import Geometry, Scheme
+from accelerando.engine.cuda.layout import Geometry, Scheme, crowded
 from accelerando.engine.cuda.source import source
 from accelerando.engine.passes import Pass, passes
 
 
-def options(compute: torch.dtype) -> dict[str, Any]:
+def options(rule: Rule, compute: torch.dtype) -> dict[str, Any]:
     """Compile options: four warps, no staging through shared memory, no contraction to fused multiply-add.
 
-    At most 80 registers keep 24 warps on a multiprocessor; float64 takes what it needs.
+    At most 80 registers keep 24 warps on a multiprocessor. Rules with many arrays and sums get 104 and 16 warps, which
+    have as many bytes under way; float64 takes what it needs.
     """
     kept = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False}
-    return kept if compute == torch.float64 else kept | {"maxnreg": 80}
+    return kept if compute == torch.float64 else kept | {"maxnreg": 104 if crowded(rule) else 80}
 
 
 DTYPES = {
@@ -34,8 +35,8 @@ DTYPES = {
 class Kernel:
     """One pass of a rule in one scheme of dtypes; compiled at its first launch, called directly after that."""
 
-    def __init__(self, function: Any, constants: dict[str, Any], compute: torch.dtype) -> None:
-        self.function, self.constants, self.options = function, constants, options(compute)
+    def __init__(self, function: Any, constants: dict[str, Any], options: dict[str, Any]) -> None:
+        self.function, self.constants, self.options = function, constants, options
         self.compiled: dict[int, Any] = {}
 
     def launch(self, programs: int, arguments: tuple[torch.Tensor, ...]) -> None:
@@ -65,7 +66,8 @@ def kernels(rule: Rule, scheme: Scheme, geometry: Geometry) -> tuple[tuple[Pass,
     stem = re.sub(r"\W+", "_", f"{rule.name}_cuda").lower()
     module = kept.load(stem, source(rule, ways), *_ingredients())
     given = constants(rule, scheme, geometry)
-    return tuple((way, Kernel(getattr(module, way.name), given, scheme.compute)) for way in ways)
+    told = options(rule, scheme.compute)
+    return tuple((way, Kernel(getattr(module, way.name), given, told)) for way in ways)
 
 
 @cache

@@ -14,7 +14,7 @@ from accelerando.engine.cuda.mirror import Mirror
 from accelerando.engine.fields import number
 from accelerando.engine.lots import Item
 
-Deal = Callable[[Scheme], Geometry]
+Deal = Callable[[Rule, Scheme], Geometry]
 
 
 class Family:
@@ -24,7 +24,7 @@ class Family:
         rule: the method.
         items: its items; those of a group side by side.
         schemes: the dtypes of each item.
-        deal: the geometry for a scheme.
+        deal: the geometry for a rule and a scheme.
         control: where `decide` is to put its results, instead of memory of the family's own.
     """
 
@@ -35,13 +35,13 @@ class Family:
         self.rule, self.items, self.device = rule, items, items[0].p.device
         self.groups = list({id(i.group): i.group for i in items}.values())
         self.which = [next(k for k, g in enumerate(self.groups) if g is i.group) for i in items]
-        geometries = [deal(s) for s in schemes]
+        geometries = [deal(rule, s) for s in schemes]
         counts = [max(1, -(-i.p.numel() // g.chunk)) for i, g in zip(items, geometries, strict=True)]
         self.starts = [0, *accumulate(counts)]
         self.table = self._table(counts, control)
         self.counters = torch.zeros(1 + len(items), dtype=torch.int32, device=self.device)
         self.parts = [
-            (build.kernels(rule, scheme, deal(scheme)), *self._chunks(scheme, schemes, counts))
+            (build.kernels(rule, scheme, deal(rule, scheme)), *self._chunks(scheme, schemes, counts))
             for scheme in dict.fromkeys(schemes)
         ]
 

@@ -79,8 +79,15 @@ class Scheme:
         """Whether buffers are stored as they are computed."""
         return all(dtype == self.compute for dtype in self.buffers)
 
-    def geometry(self, chunk: int = 8192) -> Geometry:
-        """Blocks in which every thread reads 16 bytes of the narrowest array at once."""
-        narrowest = min(d.itemsize for d in (self.parameter, self.gradient, *self.buffers))
-        block = THREADS * 16 // narrowest
-        return Geometry(block, max(THREADS, block // 2), chunk)
+
+def crowded(rule: Rule) -> bool:
+    """Whether a rule keeps so much at hand that threads take fewer elements, and more registers each."""
+    return len(rule.buffers) > 2 and bool(rule.sums)
+
+
+def geometry(rule: Rule, scheme: Scheme, chunk: int = 8192) -> Geometry:
+    """Blocks in which every thread reads 16 bytes at once: of the narrowest array, or of the dtype computed in."""
+    stored = (scheme.parameter, scheme.gradient, *scheme.buffers)
+    width = scheme.compute.itemsize if crowded(rule) else min(d.itemsize for d in stored)
+    block = THREADS * 16 // width
+    return Geometry(block, max(THREADS, block // 2), chunk)

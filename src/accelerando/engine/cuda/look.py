@@ -16,7 +16,7 @@ class Look:
 
     Args:
         items: every item of the step.
-        deal: the geometry for a scheme.
+        deal: the geometry for a rule and a scheme.
     """
 
     def __init__(self, items: Sequence[Item], deal: Deal) -> None:

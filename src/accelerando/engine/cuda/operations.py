@@ -18,6 +18,15 @@ def number(value: tl.constexpr, like: tl.constexpr):
 
 
 @triton.jit
+def met(x, like: tl.constexpr, BLOCK: tl.constexpr):
+    """A single number as elements meet it: in their dtype."""
+    if INTERPRETED:  # which takes a condition on a single number for a number
+        return tl.broadcast_to(x.to(like), [BLOCK])
+    else:
+        return x.to(like)
+
+
+@triton.jit
 def div(a, b):
     """Division, rounded to nearest."""
     if a.dtype == tl.float64:
@@ -83,13 +92,13 @@ def sign(x):
 @triton.jit
 def minimum(a, b):
     """The smaller number; not a number if either is not."""
-    return tl.where((a < b) | (a != a), a, b)
+    return tl.where(a < b, a, tl.where(a != a, a, b))
 
 
 @triton.jit
 def maximum(a, b):
     """The larger number; not a number if either is not."""
-    return tl.where((a > b) | (a != a), a, b)
+    return tl.where(a > b, a, tl.where(a != a, a, b))
 
 
 @triton.jit

@@ -19,6 +19,10 @@ def why_not(item: Item) -> str | None:
     p, g = item.p, item.g
     if find_spec("triton") is None:
         return "triton is not installed"
+    if item.policy.p != "nearest":
+        return f"there are no kernels for store={item.policy.p!r}"
+    if item.policy.moments:
+        return "there are no kernels for state_dtype='bf16'"
     for t in (p, g):
         if type(t) not in _PLAIN:
             return f"{type(t).__name__} is a tensor of another kind"

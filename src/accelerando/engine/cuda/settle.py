@@ -19,7 +19,7 @@ def settle_source(rule: Rule, alone: bool) -> str:
     for s in known:
         if rule.sums[s] == "all":
             found = f"total(totals_ + {sums.index(s)}, {len(sums)}, 0, tl.load(table_), LANES_)"
-            lines.append(f"{known[s]} = {found}")
+            lines.append(f"{known[s]} = met({found}, tl.float64, LANES_)")
     lines += ["tl.debug_barrier()", "for i_ in range(0, tl.load(table_ + 2), LANES_):"]
     inner = [
         "k_ = i_ + tl.arange(0, LANES_)",

@@ -18,8 +18,8 @@ import triton.language as tl
 
 from accelerando.engine.cuda.frame import HEADER, address, advance, age, arrives_last, gradient_scale, proceeds
 from accelerando.engine.cuda.frame import remember, total, in_whole_blocks
-from accelerando.engine.cuda.operations import abs, div, exp, fetch, folded, log, maximum, minimum, number
-from accelerando.engine.cuda.operations import power, put, sign, sqrt, where
+from accelerando.engine.cuda.operations import abs, div, exp, fetch, folded, log, maximum, met, minimum
+from accelerando.engine.cuda.operations import number, power, put, sign, sqrt, where
 '''
 
 
@@ -126,7 +126,7 @@ def _given(rule: Rule, way: Pass, names: Names) -> tuple[list[str], list[str]]:
             lines.append(f"{known[d]} = tl.load(decided_ + {rule.decided.index(d)})")
     scale = "gradient_scale(gradients_, control_, h_)" if "g" in way.reads else "number(1.0, tl.float64)"
     lines.append(f"scale_ = {scale}.to(C_)")
-    return lines, [f"{known[n]}.to(C_)" for n in (*wanted, *decided)]
+    return lines, [known[n] for n in (*wanted, *decided)]
 
 
 def _loops(way: Pass, touched: tuple[str, ...], given: list[str]) -> list[str]:
@@ -138,7 +138,12 @@ def _loops(way: Pass, touched: tuple[str, ...], given: list[str]) -> list[str]:
     ):  # fmt: skip
         addresses = [f"{n}_ + at_ * {n}_B" for n in touched]
         flags = [str(block == "TAIL_"), *sizes, "C_", block, "THREADS_"]
-        text = call(f"{way.name}_elements", ["count_ - at_", *addresses, "scale_", *given], flags, indent=12)
+        text = call(
+            f"{way.name}_elements",
+            ["count_ - at_", *addresses, "scale_", *(f"met({n}, C_, {block})" for n in given)],
+            flags,
+            indent=12,
+        )
         results = ", ".join(f"{s}_part_" for s in way.sums)
         lines += [f"{head}:", f"    {results + ' = ' if results else ''}{text}"]
         lines += [f"    {s}_ += {s}_part_" for s in way.sums]

@@ -22,7 +22,7 @@ import torch
 
 from accelerando.engine.cuda.adopt import adopt, remembered
 from accelerando.engine.cuda.family import Deal, Family, Numbers
-from accelerando.engine.cuda.layout import Scheme
+from accelerando.engine.cuda.layout import Scheme, geometry
 from accelerando.engine.cuda.look import Look
 from accelerando.engine.cuda.mirror import Mirror, capturing
 from accelerando.engine.cuda.refusals import why_not, why_not_together
@@ -37,10 +37,10 @@ class DeviceStep:
     Args:
         owner: the optimizer's name, for messages.
         items: what is stepped, in the order of the groups, all on one device.
-        deal: how elements are dealt to programs, for a scheme of dtypes.
+        deal: how elements are dealt to programs, for a rule and a scheme of dtypes.
     """
 
-    def __init__(self, owner: str, items: Sequence[Item], deal: Deal = Scheme.geometry) -> None:
+    def __init__(self, owner: str, items: Sequence[Item], deal: Deal = geometry) -> None:
         self.owner, self.items, self.deal = owner, list(items), deal
         self.device = items[0].p.device
         adopt(self.items, self.device)
