@@ -52,6 +52,10 @@ def test_flat_shards_are_stepped_without_sums_and_else_refused(found, world):
         assert all(torch.equal(a, b) for a, b in zip(mine, alone, strict=True))
         said = rank["replicated_models"]["flat", "LAMB"]
         assert said.startswith("UnsupportedTensorError: LAMB: the rule sums over tensors")
+        said = rank["replicated_models"]["flat", "clip"]
+        assert said.startswith(
+            "UnsupportedTensorError: Adam: max_grad_norm would look at this rank's flat shards"
+        )
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])

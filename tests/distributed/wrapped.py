@@ -78,6 +78,10 @@ def replicated_models(mesh, rank, world, folder):
                 out["flat", cls.__name__] = {"params": [p.detach().clone() for p in model.parameters()]}
         except Exception as error:
             out["flat", cls.__name__] = f"{type(error).__name__}: {error}"
+    try:
+        Adam(model.parameters(), max_grad_norm=1.0)
+    except Exception as error:
+        out["flat", "clip"] = f"{type(error).__name__}: {error}"
     for name, options in {"sums": {}, "clip": {"max_grad_norm": 1.0}}.items():
         try:
             ZeroRedundancyOptimizer(

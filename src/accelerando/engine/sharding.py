@@ -68,11 +68,15 @@ def refuse_placements(owner: str, p: Any, place: str, rule: Rule) -> None:
 
 
 def refuse_partition(owner: str, group: Mapping[str, Any], rule: Rule, place: str) -> None:
-    """Raise `UnsupportedTensorError` for what a rank cannot know that steps some of the tensors alone."""
-    wide = [repr(n) for n, scope in rule.sums.items() if scope != "tensor"]
-    wide += [
-        n for n, off in (("max_grad_norm", None), ("on_nonfinite", "propagate")) if group.get(n, off) != off
-    ]
+    """Raise `UnsupportedTensorError` for what a rank cannot know that steps some tensors, or flat shards, alone."""
+    silent = {"max_grad_norm": None, "on_nonfinite": "propagate"}
+    options = [name for name, off in silent.items() if group.get(name, off) != off]
+    if options and any(getattr(p, "_fsdp_flattened", False) for p in group["params"]):
+        raise UnsupportedTensorError(
+            f"{owner}: {' and '.join(options)} would look at this rank's flat shards alone ({place}); use "
+            "clip_grad_norm_ of FullyShardedDataParallel, or torch.distributed.fsdp.fully_shard"
+        )
+    wide = [repr(n) for n, scope in rule.sums.items() if scope != "tensor"] + options
     if wide and _is_partition():
         raise UnsupportedTensorError(
             f"{owner}: ZeroRedundancyOptimizer gives every rank some of the tensors and no way to sum over those of "
