@@ -39,7 +39,7 @@ def start(directory, text=STEP, **more):
 
 
 def finish(process):
-    out, err = process.communicate(timeout=240)
+    out, err = process.communicate(timeout=540)
     assert process.returncode == 0, err
     return out.strip(), err
 
