@@ -1,9 +1,9 @@
 """A whole step on one device: no number of it is made on the host, and the host waits for nothing.
 
 The engine hands over the items to be stepped (`lots.Item`: group, rule, parameter, gradient, state) and keeps
-calling `DeviceStep.run` with their gradients for as long as `DeviceStep.fits` says so; otherwise it builds another
-one, which takes everything over from states and groups. Ask `why_not` of each item and `why_not_together` of all
-first: what they name is not checked again.
+calling `DeviceStep.run` with their gradients for as long as the items are the same and `DeviceStep.fits` says so;
+otherwise it builds another one, which takes everything over from states and groups. Ask `why_not` of each item and
+`why_not_together` of all first. That gradients stay laid out as their parameters is the engine's to check.
 
 Taken over, and living on the device from then on: each state's ``step`` (0-dim float32), memory per tensor in the
 state and memory per group in the group (0-dim float64 tensors). Given by others and only read: parameters'
