@@ -89,10 +89,15 @@ class Twins:
         items = items_of(self.device)
         assert [why_not(i) for i in items] == [None] * len(items)
         assert why_not_together(items, self.device.param_groups) is None
-        if self.driver is None or not self.driver.fits(items):
+        grads, params = [i.g for i in items], [i.p for i in items]
+        if (
+            self.driver is None
+            or list(map(id, self.driver.params)) != list(map(id, params))
+            or not self.driver.fits(grads)
+        ):
             self.driver = DeviceStep("Twin", items, deal)
             self.built += 1
-        self.driver.run([i.g for i in items], **scaler)
+        self.driver.run(grads, **scaler)
 
     def check(self, exact=True, units=4):
         """Compare; then start the next step from eager's state."""

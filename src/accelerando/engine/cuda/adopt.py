@@ -23,12 +23,12 @@ def adopt(items: Sequence[Item], device: torch.device) -> None:
             owner[name] = vector[k]
 
 
-def remembered(items: Sequence[Item]) -> list[Any]:
-    """The counts and memories that `adopt` left with states and groups."""
-    found = [i.state["step"] for i in items]
+def remembered(items: Sequence[Item]) -> list[tuple[dict[str, Any], str]]:
+    """Where counts and remembered numbers are: the state or group, and the name."""
+    found = [(i.state, "step") for i in items]
     for item in items:
         owner = item.state if item.rule.scope == "tensor" else item.group
-        found += [owner[name] for name in item.rule.memory]
+        found += [(owner, name) for name in item.rule.memory]
     return found
 
 

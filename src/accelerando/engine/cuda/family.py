@@ -46,6 +46,11 @@ class Family:
         ]
 
     @property
+    def twice(self) -> bool:
+        """Whether there is a second pass."""
+        return any(len(ways) > 1 for ways, _, _ in self.parts)
+
+    @property
     def remembering(self) -> bool:
         """Whether each tensor remembers for itself."""
         return self.rule.scope == "tensor"
@@ -128,5 +133,5 @@ class Numbers:
                     values.append(number(value))
         sent = self.mirror.update(values)
         for at, value in copied:
-            self.mirror.vector[at].copy_(value.reshape(()))
+            self.mirror.vector[at].copy_(value.detach().reshape(()))
         return sent

@@ -22,8 +22,8 @@ class Look:
     def __init__(self, items: Sequence[Item], deal: Deal) -> None:
         groups = {id(i.group): _seen(i.group) for i in items}
         asked = [i for i in items if any(groups[id(i.group)][n] for n in ("clips", "guards"))]
-        own = [Item(groups[id(i.group)], survey(), i.p, i.g, i.state, i.index, i.place) for i in asked]
-        schemes = [Scheme(torch.float64, i.g.dtype, ()) for i in own]  # sums of squares overflow in float32
+        own = [Item(groups[id(i.group)], survey(), i.p, i.p, i.state, i.index, i.place) for i in asked]
+        schemes = [Scheme(torch.float64, i.g.dtype, ()) for i in asked]  # sums of squares overflow in float32
         count = len({id(i.group) for i in own})
         self.control = torch.zeros(2 * count, dtype=torch.float64, device=own[0].p.device)
         self.family = Family(survey(), own, schemes, deal, self.control)

@@ -1,9 +1,9 @@
 """A whole step on one device: no number of it is made on the host, and the host waits for nothing.
 
 The engine hands over the items to be stepped (`lots.Item`: group, rule, parameter, gradient, state) and keeps
-calling `DeviceStep.run` with their gradients for as long as `DeviceStep.fits` says so; otherwise it builds another
-one, which takes everything over from states and groups. Ask `why_not` of each item and `why_not_together` of all
-first: what they name is not checked again.
+calling `DeviceStep.run` with their gradients for as long as the items are the same and `DeviceStep.fits` says so;
+otherwise it builds another one, which takes everything over from states and groups. Ask `why_not` of each item and
+`why_not_together` of all first. That gradients stay laid out as their parameters is the engine's to check.
 
 Taken over, and living on the device from then on: each state's ``step`` (0-dim float32), memory per tensor in the
 state and memory per group in the group (0-dim float64 tensors). Given by others and only read: parameters'
@@ -16,7 +16,7 @@ call `refresh` before the replay. ``on_nonfinite="raise"`` waits for the device,
 """
 
 from collections.abc import Sequence
-from operator import is_
+from operator import attrgetter, is_
 
 import torch
 
@@ -28,6 +28,7 @@ from accelerando.engine.cuda.mirror import Mirror, capturing
 from accelerando.engine.cuda.refusals import why_not, why_not_together
 from accelerando.engine.lots import Item
 
+_address, _dtype = torch.Tensor.data_ptr, attrgetter("dtype")
 __all__ = ["DeviceStep", "why_not", "why_not_together"]
 
 
@@ -44,9 +45,12 @@ class DeviceStep:
         self.owner, self.items, self.deal = owner, list(items), deal
         self.device = items[0].p.device
         adopt(self.items, self.device)
-        self.held = remembered(self.items)
+        self.params = [i.p for i in self.items]
+        self.places = remembered(self.items) + [(i.state, b) for i in self.items for b in i.rule.buffers]
+        self.held = [owner[name] for owner, name in self.places]
         self.tensors = [t for i in self.items for t in (i.p, *i.buffers().values())]
-        self.fixed = [t.data_ptr() for t in self.tensors]
+        self.fixed = list(map(_address, self.tensors))
+        self.dtypes = [i.g.dtype for i in self.items]
         self.groups = list({id(i.group): i.group for i in items}.values())
         rules = list(dict.fromkeys(i.rule for i in items))
         self.families = [self._family([i for i in self.items if i.rule is rule]) for rule in rules]
@@ -55,29 +59,20 @@ class DeviceStep:
         self.unscaled = (torch.zeros(1, device=self.device), torch.ones(1, device=self.device))
         self.look: Look | None = None
         self.policies = [(False, "propagate")] * len(self.groups)
+        self.waits = False
+        self.rounds = (False, True) if any(f.twice for f in self.families) else (False,)
         self.gradients = self._vector()
+        self.given: list[int] = []
+        self.vectors: list[torch.Tensor] = []
 
-    def fits(self, items: Sequence[Item]) -> bool:
-        """Whether the tables still describe ``items``; addresses of gradients may differ, their dtypes may not."""
-        if len(items) != len(self.items):
-            return False
-        same = all(
-            a.p is b.p
-            and a.group is b.group
-            and a.state is b.state
-            and a.rule is b.rule
-            and a.g.dtype == b.g.dtype
-            for a, b in zip(items, self.items, strict=True)
-        )
-        tensors = [t for i in items for t in (i.p, *i.buffers().values())]
+    def fits(self, grads: Sequence[torch.Tensor]) -> bool:
+        """Whether the tables still hold for the same items: addresses, states and dtypes are what they were."""
         return (
-            same
-            and all(map(is_, tensors, self.tensors))
-            and [t.data_ptr() for t in tensors] == self.fixed
-            and all(map(is_, remembered(items), self.held))
+            list(map(_address, self.tensors)) == self.fixed
+            and list(map(_dtype, grads)) == self.dtypes
+            and all(map(is_, [owner[name] for owner, name in self.places], self.held))
         )
 
-    @torch.no_grad()
     def run(
         self, grads: Sequence[torch.Tensor], found_inf: torch.Tensor | None = None,
         grad_scale: torch.Tensor | None = None,
@@ -94,21 +89,16 @@ class DeviceStep:
             RuntimeError: under capture, something but gradients' addresses would have to be made or sent.
         """
         self.refresh()
-        self.scaler = (
-            self.unscaled[0] if found_inf is None else found_inf,
-            self.unscaled[1] if grad_scale is None else grad_scale,
-        )
-        self.grads = list(grads)
-        vectors = self._send()
+        vectors = self._send(grads, found_inf, grad_scale)
         control = self.calm
         if self.look is not None:
             control = self.look.run(vectors[-1])
-            if any(policy == "raise" for _, policy in self.policies) and self._stops(control):
+            if self.waits and self._stops(control, grads):
                 return
-        for second in (False, True):
+        for second in self.rounds:
             for family, vector, numbers in zip(self.families, vectors, self.numbers, strict=False):
                 family.launch(second, vector, numbers.vector, control)
-        torch.autograd.graph.increment_version([i.p for i in self.items])
+        torch.autograd.graph.increment_version(self.params)
 
     def refresh(self) -> None:
         """Send the hyperparameters that have changed; survey gradients if a group now asks for it."""
@@ -118,7 +108,8 @@ class DeviceStep:
                 raise RuntimeError(self._late("max_grad_norm or on_nonfinite of a group"))
             asks = any(clips or policy != "propagate" for clips, policy in policies)
             self.look = Look(self.items, self.deal) if asks else None
-            self.policies, self.gradients = policies, self._vector()
+            self.policies, self.gradients, self.given = policies, self._vector(), []
+            self.waits = any(policy == "raise" for _, policy in policies)
         sent = [numbers.update() for numbers in self.numbers]
         if any(sent) and capturing(self.device):
             raise RuntimeError(self._late("a hyperparameter"))
@@ -129,11 +120,11 @@ class DeviceStep:
             "with the same settings before the capture"
         )
 
-    def _stops(self, control: torch.Tensor) -> bool:
+    def _stops(self, control: torch.Tensor, grads: Sequence[torch.Tensor]) -> bool:
         """Whether this step must not be made; the host waits to know."""
         if not float(control[1]):
             return False
-        for item, g in zip(self.items, self.grads, strict=True):
+        for item, g in zip(self.items, grads, strict=True):
             policy = item.group["on_nonfinite"]
             if policy != "propagate" and not bool(torch.isfinite(g).all()):
                 if policy == "skip":
@@ -155,19 +146,32 @@ class DeviceStep:
         room = sum(len(f.addresses([0] * len(f.items))) for f in self._all())
         return Mirror([0] * room, torch.int64, self.device)
 
-    def _send(self) -> list[torch.Tensor]:
-        """The addresses that each family reads, on the device."""
-        address = {id(i.p): g.data_ptr() for i, g in zip(self.items, self.grads, strict=True)}
+    def _send(
+        self, grads: Sequence[torch.Tensor], found_inf: torch.Tensor | None, grad_scale: torch.Tensor | None
+    ) -> list[torch.Tensor]:
+        """The addresses that each family reads, on the device; sent if they are not there."""
+        scaler = [
+            (self.unscaled[0] if found_inf is None else found_inf).data_ptr(),
+            (self.unscaled[1] if grad_scale is None else grad_scale).data_ptr(),
+        ]
+        given = [*scaler, *map(_address, grads)]
+        record = capturing(self.device)
+        if given == self.given and not record:
+            return self.vectors
+        address = dict(zip(map(id, self.params), given[2:], strict=True))
         entries: list[float] = []
         ends = []
         for family in self._all():
             own = family.addresses([address[id(i.p)] for i in family.items])
-            own[0], own[1] = (t.data_ptr() for t in self.scaler)
+            own[:2] = scaler
             entries += own
             ends.append(len(entries))
-        if capturing(self.device):
+        if record:
             vector = self.gradients.captured(entries)
         else:
             self.gradients.update(entries)
             vector = self.gradients.vector
-        return [vector[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        vectors = [vector[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+        if not record:
+            self.given, self.vectors = given, vectors
+        return vectors
