@@ -18,7 +18,7 @@ from . import rules
 SHIPPED = [getattr(accelerando, name) for name in optim.list()]
 ROOTED = {accelerando.DAdaptAdam, accelerando.Prodigy, accelerando.ScheduleFreeAdamW}
 """Whose buffers are made of square roots, or of an estimate that is."""
-ALL = [*SHIPPED, *rules.ELEMENTWISE, *rules.WITH_SUMS]
+ALL = [*SHIPPED, *rules.ELEMENTWISE, *rules.WITH_SUMS, *rules.ACROSS_SCOPES]
 SHAPES = [(3, 5), (), (0,), (257,), (2, 3, 4), (40_000,)]
 DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.float16]
 

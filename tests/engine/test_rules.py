@@ -257,3 +257,40 @@ def test_source_that_cannot_be_read():
     text = "class Bad(Optimizer):\n    lr: NonNegative = 0.1\n    direction = staticmethod(lambda g: g)\n"
     with pytest.raises(RuleError, match="write the class in a file"):
         exec(text, {"Optimizer": Optimizer, "NonNegative": NonNegative, "__name__": "nowhere"})
+
+
+def test_a_state_that_was_only_looked_at_is_none():
+    params = [torch.nn.Parameter(torch.zeros(1)) for _ in range(2)]
+    optimizer = Layerwise(params)
+    assert optimizer.state[params[0]] == {}
+    params[1].grad = torch.ones(1)
+    optimizer.step()
+    optimizer.step()
+    assert float(optimizer.state[params[1]]["step"]) == 2
+    assert not torch.equal(params[1], torch.zeros(1))
+
+
+def test_a_term_that_is_a_number_counts_at_every_element():
+    class Counted(Optimizer):
+        lr: NonNegative = 1.0
+        sums = {"ones": "tensor"}
+
+        @staticmethod
+        def direction(g, lr):
+            ones = lr
+            return g, ones
+
+        @staticmethod
+        def decide(ones):
+            share = 1 / ones
+            return share
+
+        @staticmethod
+        def apply(p, u, share):
+            return p - share * u
+
+    for backend in ("eager", "cpu"):
+        p = torch.nn.Parameter(torch.zeros(4))
+        p.grad = torch.ones(4)
+        Counted([p], backend=backend).step()
+        assert torch.equal(p, torch.full((4,), -0.25))

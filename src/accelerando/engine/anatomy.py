@@ -71,6 +71,11 @@ class Rule:
         """Whether some sum runs over more than one tensor."""
         return any(scope != "tensor" for scope in self.sums.values())
 
+    @property
+    def settles_per_tensor(self) -> bool:
+        """Whether a tensor's decision needs nothing but its own sums, and its second pass can follow at once."""
+        return self.two_passes and self.scope == "tensor" and not self.waits_for_all
+
     @cached_property
     def decided(self) -> tuple[str, ...]:
         """What `decide` returns for this step alone."""

@@ -35,7 +35,7 @@ def collect(optimizer: torch.optim.Optimizer, rule_of: RuleOf) -> list[Item]:
         if not optimizer.state[p]:
             optimizer.state[p].update(state.begin(p, rule_of(group), group))
         state.conform(p, rule_of(group), group, optimizer.state[p])
-    index = {id(p): k for k, p in enumerate(optimizer.state)}
+    index = {id(p): k for k, p in enumerate(p for p, kept in optimizer.state.items() if kept)}
     return [
         _item(owner, rule_of(group), group, p, optimizer.state[p], place, k, index[id(p)])
         for group, p, place, k in stepped

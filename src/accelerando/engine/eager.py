@@ -163,7 +163,9 @@ class _Work:
         for slot, (name, buffer) in enumerate(buffers.items(), 1):
             self._store(buffer, values[name], self.policy.narrows(rule, name), slot)
         self.values = values
-        return [values[s].double().sum() for s in rule.sums]
+        return [
+            values[s].double().expand(p.shape).sum() for s in rule.sums
+        ]  # a number counts at every element
 
     def second(self, decided: Mapping[str, float]) -> list[Tensor]:
         """Run `apply` with what was decided, and store the parameter; what it did, if that is to be told."""

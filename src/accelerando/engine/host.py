@@ -87,7 +87,7 @@ def row(rule: Rule) -> Row:
 def row_source(rule: Rule) -> str:
     """The text of `row`."""
     names = Names({"h", "t", "m", "number", *_TABLE})
-    environment = {"t": "t"} | {n: f"m[{n!r}]" for n in rule.memory}
+    environment = {"t": "t"} | {n: f"number(m[{n!r}])" for n in rule.memory}
     lines = []
     wanted = {*rule.scalars.arguments, *rule.columns}
     for name, text in rule.seen.items():

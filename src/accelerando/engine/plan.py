@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from accelerando.engine import choice, exchange
-from accelerando.engine.anatomy import Rule
 from accelerando.engine.collecting import RuleOf, is_rehearsal
 from accelerando.engine.cpu.lot import CpuLot, scheme_of
 from accelerando.engine.eager import EagerLot
@@ -38,8 +37,8 @@ class Plan:
         self.modes = self._modes()
         self.shares = Shares(self.params)
         self.pool = Pool(
-            list(optimizer.state.values()),
-            [() if r.scope != "tensor" else tuple(r.memory) for r in self._rules_of_states()],
+            list(filter(None, optimizer.state.values())),
+            self._remembered_by_states(),
         )
         names = choice.choose(self.owner, found)
         kinds: dict[Any, list[Item]] = {}
@@ -87,7 +86,7 @@ class Plan:
         grads = list(map(_grad, params))
         if [g is None for g in grads] != self.missing or self._modes() != self.modes:
             return False
-        if not self.pool.holds(list(self.optimizer.state.values())):
+        if not self.pool.holds(list(filter(None, self.optimizer.state.values()))):
             return False
         shares = self.shares.gradients(params, grads)
         if shares is None:
@@ -135,6 +134,8 @@ class Plan:
             for g in self.optimizer.param_groups
         ]
 
-    def _rules_of_states(self) -> list[Rule]:
-        group_of = {id(p): group for group in self.optimizer.param_groups for p in group["params"]}
-        return [self.rule_of(group_of[id(p)]) for p in self.optimizer.state]
+    def _remembered_by_states(self) -> list[tuple[str, ...]]:
+        """What each state that was begun remembers per tensor; nothing for a parameter that is in no group."""
+        rules = {id(p): self.rule_of(group) for group in self.optimizer.param_groups for p in group["params"]}
+        found = [rules.get(id(p)) for p, kept in self.optimizer.state.items() if kept]
+        return [tuple(rule.memory) if rule is not None and rule.scope == "tensor" else () for rule in found]

@@ -25,5 +25,5 @@ def source(rule: Rule, backend: str) -> str:
 def _elementwise(rule: Rule, backend: str) -> list[str]:
     if backend == "eager":
         return [eager.source(rule.direction), eager.source(rule.apply)]
-    settles = rule.two_passes and rule.scope == "tensor"
+    settles = rule.settles_per_tensor
     return [cpu.text(cpu.Kernel(rule, cpu.Scheme("f32", "f32", "f32"), settles))]

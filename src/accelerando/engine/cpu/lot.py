@@ -54,7 +54,7 @@ class CpuLot:
         self, rule: Rule, scheme: Scheme, items: Sequence[Item], decides: bool = True, tells: bool = False
     ) -> None:
         self.rule, self.items, self.decides = rule, items, decides
-        self.settles = decides and rule.two_passes and rule.scope == "tensor"
+        self.settles = decides and rule.settles_per_tensor
         self.kernel = Kernel(rule, scheme, self.settles, tells)
         self.params = [i.p for i in items]
         self.states = [i.state for i in items]
