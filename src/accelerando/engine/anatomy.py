@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from accelerando.engine.fields import seen_by_rules
-from accelerando.engine.grammar import Function, parse
+from accelerando.engine.grammar import OPERATIONS, Function, parse
 from accelerando.errors import RuleError
 
 Scope = Literal["tensor", "group", "all"]
@@ -26,8 +26,10 @@ class Rule:
         direction: element by element: the direction, new buffers, terms to be summed.
         sums: term → the scope it is summed over.
         decide: sums and memory → scalars and new memory, in float64.
-        memory: name → its start, a number or the name of a hyperparameter.
-        when: ``"now"``, the decision steers this step; ``"next"``, the following one.
+        memory: name → its start, a number or the name of a hyperparameter. Functions see it as it was before this
+            step's decision.
+        when: ``"now"``, the decision steers this step (made before `direction` where there are no sums);
+            ``"next"``, the following one.
         apply: element by element: the new parameter.
     """
 
@@ -45,7 +47,12 @@ class Rule:
     @property
     def two_passes(self) -> bool:
         """Whether the parameter must wait for sums over this very step."""
-        return self.decide is not None and self.when == "now"
+        return bool(self.sums) and self.when == "now"
+
+    @property
+    def decides_first(self) -> bool:
+        """Whether `decide` needs no sums and steers this step: it runs before the elementwise functions."""
+        return self.decide is not None and not self.sums and self.when == "now"
 
     @property
     def elementwise(self) -> bool:
@@ -54,8 +61,10 @@ class Rule:
 
     @cached_property
     def scope(self) -> Scope | None:
-        """The narrowest scope summed over: `decide` runs once for each of these."""
-        return next((s for s in ("tensor", "group", "all") if s in self.sums.values()), None)
+        """The narrowest scope summed over: `decide` runs once for each of these; without sums, for each group."""
+        scopes: tuple[Scope, ...] = ("tensor", "group", "all")
+        narrowest = next((s for s in scopes if s in self.sums.values()), None)
+        return "group" if narrowest is None and self.decide is not None else narrowest
 
     @cached_property
     def waits_for_all(self) -> bool:
@@ -130,6 +139,10 @@ def _check_names(rule: Rule) -> None:
     taken: dict[str, str] = {}
     for owner, names in owners:
         for n in names:
+            if n.endswith("_") or n in (*OPERATIONS, "F", "np", "like", "number", "div", "power"):
+                raise RuleError(
+                    f"{rule.name}: {n!r} of {owner} is a name that generated code uses; give it another name"
+                )
             if n in taken:
                 raise RuleError(f"{rule.name}: {n!r} of {owner} is taken by {taken[n]}; give it another name")
             taken[n] = owner
@@ -158,8 +171,8 @@ def _check_results(rule: Rule) -> None:
             )
     if rule.apply.results != ("p",):
         raise RuleError(f"{rule.apply.place}: must return the new parameter alone")
-    if bool(rule.sums) != bool(rule.decide):
-        raise RuleError(f"{rule.name}: sums and decide go together; one of them is missing")
+    if rule.sums and not rule.decide:
+        raise RuleError(f"{rule.name}: sums are made for decide, which is missing")
     if rule.decide:
         if missing := [m for m in rule.memory if m not in rule.decide.results]:
             raise RuleError(f"{rule.decide.place}: must return the memory {missing[0]!r}")
@@ -174,7 +187,7 @@ def _check_results(rule: Rule) -> None:
 def _check_arguments(rule: Rule) -> None:
     host = {"t", *rule.seen, *rule.memory}
     numbers = host | set(rule.scalars.results)
-    early = {"p", "g", *rule.buffers} | numbers
+    early = {"p", "g", *rule.buffers} | numbers | (set(rule.decided) if rule.decides_first else set())
     late = early | set(rule.direction.results) | set(rule.old) | set(rule.decided)
     pairs: list[tuple[Function, set[str]]] = [
         (rule.scalars, host), (rule.direction, early), (rule.apply, late - set(rule.sums)),

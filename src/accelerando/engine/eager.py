@@ -3,15 +3,16 @@
 Any dtype, any device. Numbers are met in the compute dtype: float32, or float64 for float64 parameters.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.grammar import Function
+from accelerando.engine.lots import Item, Rows, Table
 from accelerando.engine.lowering import Dialect, Names, render
 
 Tensor = torch.Tensor
@@ -61,43 +62,81 @@ def compute_dtype(storage: torch.dtype) -> torch.dtype:
     return torch.promote_types(storage, torch.float32)
 
 
-@dataclass
-class Work:
+class EagerLot:
+    """Items stepped one tensor operation at a time, in any dtype, on any device and layout."""
+
+    settles = False
+
+    def __init__(self, rule: Rule, items: Sequence[Item]) -> None:
+        self.rule, self.items = rule, items
+        self.works: list[_Work] = []
+
+    def refresh(self, grads: Sequence[Tensor]) -> bool:
+        """Take this step's gradients; any will do."""
+        for item, g in zip(self.items, grads, strict=True):
+            item.g = g
+        return True
+
+    def measure(self) -> tuple[Table, Table]:
+        """Each gradient's sum of squares, and how many of its elements are not finite."""
+        squares, bad = np.zeros(len(self.items)), np.zeros(len(self.items))
+        for k, item in enumerate(self.items):
+            g = _real(item.g)
+            squares[k] = float(torch.linalg.vector_norm(g, dtype=torch.float64)) ** 2
+            bad[k] = float((~torch.isfinite(g)).sum())
+        return squares, bad
+
+    def first(self, rows: Rows) -> Table | None:
+        """Run `direction`, store the buffers, and `apply` where nothing is waited for; each item's sums."""
+        columns = (*self.rule.columns, *(self.rule.decided if self.rule.decides_first else ()))
+        self.works = []
+        sums = np.zeros((len(self.items), len(self.rule.sums)))
+        for k, (item, row) in enumerate(zip(self.items, rows.which, strict=True)):
+            factor, *scalars = rows.values[row]
+            work = _Work(item, factor, dict(zip(columns, scalars, strict=True)))
+            sums[k] = list(work.first().values())
+            if self.rule.two_passes:
+                self.works.append(work)
+            else:
+                work.second({})
+        return sums
+
+    def second(self, decided: Table) -> None:
+        """Run `apply` with each item's decisions."""
+        for work, row in zip(self.works, decided, strict=True):
+            work.second(dict(zip(self.rule.decided, row.tolist(), strict=True)))
+        self.works = []
+
+
+class _Work:
     """One parameter on its way through a step."""
 
-    rule: Rule
-    p: Tensor
-    g: Tensor
-    buffers: dict[str, Tensor]
-    row: tuple[float, ...]
-    gradient_scale: float
-    values: dict[str, Tensor] = field(default_factory=dict)
+    def __init__(self, item: Item, factor: float, scalars: Mapping[str, float]) -> None:
+        self.item, self.rule, self.factor, self.scalars = item, item.rule, factor, scalars
+        self.like = compute_dtype(_real(item.p).dtype)
+        self.values: dict[str, Tensor] = {}
 
     def first(self) -> dict[str, float]:
         """Run `direction`; store the buffers; return this tensor's sums."""
-        like = compute_dtype(self.p.real.dtype if self.p.is_complex() else self.p.dtype)
-        p, g = _real(self.p).to(like), _real(self.g).to(like)
-        values = {c: number(v, like) for c, v in zip(self.rule.columns, self.row, strict=True)}
-        old = {name: _real(buffer).to(like) for name, buffer in self.buffers.items()}
-        g = g * number(self.gradient_scale, like)
-        values |= {"p": p, "g": g, **old}
-        arguments = self.rule.direction.arguments
-        made = on_tensors(self.rule.direction)(like, *(values[a] for a in arguments))
-        values |= dict(zip(self.rule.direction.results, made, strict=True))
-        values |= {
-            name: old[buffer].clone() for name, buffer in self.rule.old.items() if name in self.rule.carried
-        }
-        for name, buffer in self.buffers.items():
+        rule, like, buffers = self.rule, self.like, self.item.buffers()
+        p, g = _real(self.item.p).to(like), _real(self.item.g).to(like)
+        values = {c: number(v, like) for c, v in self.scalars.items()}
+        old = {name: _real(buffer).to(like) for name, buffer in buffers.items()}
+        values |= {"p": p, "g": g * number(self.factor, like), **old}
+        arguments = rule.direction.arguments
+        made = on_tensors(rule.direction)(like, *(values[a] for a in arguments))
+        values |= dict(zip(rule.direction.results, made, strict=True))
+        values |= {name: old[buffer].clone() for name, buffer in rule.old.items() if name in rule.carried}
+        for name, buffer in buffers.items():
             _real(buffer).copy_(values[name])
         self.values = values
-        return {s: float(values[s].double().sum()) for s in self.rule.sums}
+        return {s: float(values[s].double().sum()) for s in rule.sums}
 
     def second(self, decided: Mapping[str, float]) -> None:
         """Run `apply` with what was decided, and store the parameter."""
-        like = compute_dtype(_real(self.p).dtype)
-        values = self.values | {n: number(v, like) for n, v in decided.items()}
-        (new,) = on_tensors(self.rule.apply)(like, *(values[a] for a in self.rule.apply.arguments))
-        _real(self.p).copy_(new)
+        values = self.values | {n: number(v, self.like) for n, v in decided.items()}
+        (new,) = on_tensors(self.rule.apply)(self.like, *(values[a] for a in self.rule.apply.arguments))
+        _real(self.item.p).copy_(new)
         self.values = {}
 
 

@@ -1,18 +1,17 @@
 """The shell: a real `torch.optim.Optimizer` around a rule."""
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
-from itertools import chain
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch.optim import optimizer as torch_shell
 
-from accelerando.engine import registry, state
+from accelerando.engine import registry, state, stepping
 from accelerando.engine.anatomy import MEMBERS, Rule, assemble
 from accelerando.engine.fields import Cap, check, fields_of
 from accelerando.engine.options import OPTIONS, say_once, say_what_runs
-from accelerando.engine.stepping import Step
 from accelerando.engine.tensors import refuse
 from accelerando.errors import HyperparameterError, RuleError, StateError
 
@@ -40,9 +39,8 @@ class Optimizer(torch.optim.Optimizer):
     step;
     ``.grad`` is never written), ``on_nonfinite`` (``"propagate"``, ``"skip"`` the whole step, or
     ``"raise"``),
-    ``backend`` (None chooses, ``"eager"`` demands; eager is the one there is), and torch's ``foreach`` and ``fused``,
-    which
-    change nothing but are answered once.
+    ``backend`` (None chooses by device, dtype and layout; ``"cpu"``, compiled kernels, and ``"eager"``, plain tensor
+    operations, demand), and torch's ``foreach`` and ``fused``, which change nothing but are answered once.
     """
 
     scalars: ClassVar[Any] = staticmethod(_no_scalars)
@@ -57,6 +55,8 @@ class Optimizer(torch.optim.Optimizer):
     absent: ClassVar[Mapping[str, Any]] = {}
     """Field → what it means that a loaded group lacks it, where that is not the default."""
 
+    _plan: Any = None
+    """What the engine knows from the last step; not part of the state, and made anew when it is gone."""
     fields: ClassVar[dict[str, Any]] = {}
     rules: ClassVar[dict[str | None, Rule]] = {}
 
@@ -115,20 +115,20 @@ class Optimizer(torch.optim.Optimizer):
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make one step; ``closure`` is called first, with gradients enabled, and its loss returned."""
-        arguments = (self,) if closure is None else (self, closure)
-        hooked = chain(
-            self._optimizer_step_pre_hooks, self._optimizer_step_post_hooks,
-            torch_shell._global_optimizer_pre_hooks, torch_shell._global_optimizer_post_hooks,
-        )  # fmt: skip
-        if any(True for _ in hooked) or torch.autograd._profiler_enabled():  # type: ignore[attr-defined]
-            return _step_with_hooks(*arguments)
-        return _step(*arguments)
+        if (
+            self._optimizer_step_pre_hooks or self._optimizer_step_post_hooks
+            or torch_shell._global_optimizer_pre_hooks or torch_shell._global_optimizer_post_hooks
+            or torch.autograd._profiler_enabled()  # type: ignore[attr-defined]
+        ):  # fmt: skip
+            return _step_with_hooks(self, *(() if closure is None else (closure,)))
+        return _step(self, closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap every step in a profiler record
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Load a state dict of this class or of torch's namesake; states keep their full precision."""
         owner = type(self).__name__
+        self._plan = None
         seen: dict[str, Any] = {}
 
         def look(_: Any, given: Any) -> None:
@@ -216,12 +216,21 @@ def _run(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
     if closure is not None:
         with torch.enable_grad():
             loss = closure()
-    Step(optimizer, type(optimizer).rule_of).run()
+    stepping.step(optimizer, type(optimizer).rule_of)
     return loss
 
 
-# torch's own optimizers leave compiled graphs by this door, which imports the compiler only when it is used
-_step = torch._disable_dynamo(_run)  # type: ignore[attr-defined]
-_step_with_hooks = torch._disable_dynamo(torch.optim.Optimizer.profile_hook_step(_run))  # type: ignore[attr-defined]
+def _outside_graphs(run: Callable[..., Any]) -> Callable[..., Any]:
+    """``run``, left out of compiled graphs; the compiler, slow to import, is not imported for it."""
+    left_out = torch._disable_dynamo(run)  # type: ignore[attr-defined]
+
+    def call(*arguments: Any) -> Any:
+        return left_out(*arguments) if "torch._dynamo" in sys.modules else run(*arguments)
+
+    return call
+
+
+_step = _outside_graphs(_run)
+_step_with_hooks = _outside_graphs(torch.optim.Optimizer.profile_hook_step(_run))
 
 __all__ = ["Cap", "Optimizer"]

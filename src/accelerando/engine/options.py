@@ -11,7 +11,7 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
     "maximize": (bool, False),
     "max_grad_norm": (Cap, None),
     "on_nonfinite": (Literal["propagate", "skip", "raise"], "propagate"),
-    "backend": (Literal[None, "eager"], None),
+    "backend": (Literal[None, "cpu", "eager"], None),
     "foreach": (Literal[None, True, False], None),
     "fused": (Literal[None, True, False], None),
     "capturable": (bool, False),
@@ -22,10 +22,11 @@ OPTIONS: dict[str, tuple[Any, Any]] = {
 _said: set[str] = set()
 
 
-def say_once(message: str) -> None:
-    """Warn with `BackendWarning`, once in a process for one message."""
+def say_once(message: str, place: str = "") -> None:
+    """Warn with `BackendWarning`, once in a process for one message; ``place`` is where it was first met."""
     if message not in _said:
         _said.add(message)
+        message += place and f" (first met at {place})"
         warnings.warn(message, BackendWarning, stacklevel=4)
 
 

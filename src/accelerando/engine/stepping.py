@@ -1,155 +1,203 @@
-"""One step over all groups: collect, clip, first pass, decide, second pass."""
+"""One step over all groups: measure, first pass, decide, second pass."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 
-from accelerando.engine import host, state
+from accelerando.engine import host
 from accelerando.engine.anatomy import Rule
-from accelerando.engine.eager import Work
-from accelerando.engine.fields import number
-from accelerando.engine.tensors import refuse_gradient
+from accelerando.engine.lots import Rows, Segment, Table
+from accelerando.engine.plan import Plan, RuleOf
 
 
-@dataclass
-class Item:
-    """A parameter with a gradient, and what the engine knows of it."""
-
-    group: dict[str, Any]
-    rule: Rule
-    p: torch.Tensor
-    g: torch.Tensor
-    state: dict[str, Any]
-    place: str
-
-
-class Step:
-    """One step of one optimizer."""
-
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, rule_of: Callable[[Mapping[str, Any]], Rule]
-    ) -> None:
-        self.optimizer, self.rule_of = optimizer, rule_of
-        self.owner = type(optimizer).__name__
-
-    def run(self) -> None:
-        """Make the step, or leave everything as it is."""
-        pairs = [
-            (group, p, f"group {i}, parameter {j}")
-            for i, group in enumerate(self.optimizer.param_groups)
-            for j, p in enumerate(group["params"])
-            if p.grad is not None
-        ]
-        for _, p, place in pairs:
-            refuse_gradient(self.owner, p.grad, place)
-        fresh = not self.optimizer.state
-        items = [self._item(group, p, place) for group, p, place in pairs]
-        if fresh and items and self._is_rehearsal(items):
+def step(optimizer: Any, rule_of: RuleOf) -> None:
+    """Make one step of ``optimizer``, or leave everything as it is."""
+    plan: Plan | None = optimizer.__dict__.get("_plan")
+    if plan is None or not plan.refresh():
+        fresh = not optimizer.state
+        plan = optimizer._plan = Plan(optimizer, rule_of)
+        if fresh and plan.is_rehearsal():
             return
-        scale = self._gradient_scales(items)
-        if scale is not None:
-            self._step(items, scale)
+    factors = _gradient_factors(plan)
+    if factors is not None:
+        _Step(plan, factors).run()
 
-    def _item(self, group: dict[str, Any], p: torch.Tensor, place: str) -> Item:
-        rule = self.rule_of(group)
-        kept = self.optimizer.state[p]
-        if not kept:
-            kept.update(state.begin(p, rule, group))
-        if p.grad is None:
-            raise AssertionError(place)
-        return Item(group, rule, p, p.grad, kept, place)
 
-    @staticmethod
-    def _is_rehearsal(items: list[Item]) -> bool:
-        """The checkpoint library makes state by a step with rate 0 and gradients 0, which must not count."""
-        return all(number(i.group["lr"]) == 0 for i in items) and not any(bool(i.g.any()) for i in items)
-
-    def _gradient_scales(self, items: list[Item]) -> dict[int, float] | None:
-        """Group id → the factor of its gradients; None if this step is to be skipped."""
-        scales = {id(i.group): -1.0 if i.group["maximize"] else 1.0 for i in items}
-        for i in items:
-            policy = i.group["on_nonfinite"]
-            if policy != "propagate" and not bool(torch.isfinite(i.g).all()):
-                if policy == "skip":
-                    return None
+def _gradient_factors(plan: Plan) -> dict[int, float] | None:
+    """Group id → what its gradients are multiplied by; None if this step is to be skipped."""
+    factors = {id(g): -1.0 if g["maximize"] else 1.0 for g in plan.groups}
+    clipped = {id(g): g["max_grad_norm"] for g in plan.groups if g["max_grad_norm"] is not None}
+    policies = {id(g): g["on_nonfinite"] for g in plan.groups if g["on_nonfinite"] != "propagate"}
+    if not clipped and not policies:
+        return factors
+    square = 0.0
+    for lot in plan.lots:
+        squares, bad = lot.measure()
+        for item, s, count in zip(lot.items, squares.tolist(), bad.tolist(), strict=True):
+            policy = policies.get(id(item.group))
+            if count and policy == "skip":
+                return None
+            if count and policy == "raise":
                 raise FloatingPointError(
-                    f"{self.owner}: a gradient is not finite ({i.place}); nothing was changed; lower the rate, "
+                    f"{plan.owner}: a gradient is not finite ({item.place}); nothing was changed; lower the rate, "
                     "look at the loss, or set on_nonfinite='skip'"
                 )
-        clipped = [i for i in items if i.group["max_grad_norm"] is not None]
-        if clipped:
-            square = sum(float(torch.linalg.vector_norm(i.g, dtype=_wide(i.g)).item()) ** 2 for i in clipped)
-            for i in clipped:
-                factor = i.group["max_grad_norm"] / (math.sqrt(square) + 1e-6)
-                scales[id(i.group)] = math.copysign(1.0 if factor > 1 else factor, scales[id(i.group)])
-        return scales
+            square += s if id(item.group) in clipped else 0.0
+    for key, limit in clipped.items():
+        factor = float(limit) / (math.sqrt(square) + 1e-6)
+        factors[key] = math.copysign(1.0 if factor > 1 else factor, factors[key])
+    return factors
 
-    def _step(self, items: list[Item], scales: dict[int, float]) -> None:
-        works, sums = [], []
-        for item in items:
-            item.state["step"] += 1
-            memory = self._memory(item)
-            row = host.row(item.rule)(item.group, float(item.state["step"]), memory)
-            buffers = {name: item.state[name] for name in item.rule.buffers}
-            work = Work(item.rule, item.p, item.g, buffers, row, scales[id(item.group)])
-            sums.append(work.first())
-            works.append(work)
-            if not item.rule.two_passes:
-                work.second({})
-        decided = self._decide(items, works, sums)
-        for item, work, found in zip(items, works, decided, strict=True):
-            if item.rule.two_passes:
-                work.second(found)
 
-    @staticmethod
-    def _memory(item: Item) -> Mapping[str, float]:
-        if item.rule.scope == "tensor":
-            return {name: float(item.state[name]) for name in item.rule.memory}
-        return {name: float(item.group[name]) for name in item.rule.memory}
+class _Step:
+    """A step under way."""
 
-    def _decide(
-        self, items: list[Item], works: list[Work], sums: list[dict[str, float]]
-    ) -> list[dict[str, float]]:
-        groups: dict[int, dict[str, float]] = {}
-        everything: dict[str, float] = {}
-        for item, found in zip(items, sums, strict=True):
-            mine = groups.setdefault(id(item.group), {})
-            for name, value in found.items():
-                mine[name] = mine.get(name, 0.0) + value
-                everything[name] = everything.get(name, 0.0) + value
-        decided: list[dict[str, float]] = []
-        settled: dict[int, dict[str, float]] = {}
-        for item, work, found in zip(items, works, sums, strict=True):
-            rule = item.rule
-            if rule.decide is None:
-                decided.append({})
-                continue
-            key = id(item.group)
-            if rule.scope == "tensor" or key not in settled:
-                scoped = {"tensor": found, "group": groups[key], "all": everything}
-                totals = {name: scoped[scope][name] for name, scope in rule.sums.items()}
-                values = totals | dict(zip(rule.columns, work.row, strict=True)) | dict(self._memory(item))
-                results = host.decide(rule)(*(values[a] for a in rule.decide.arguments))
-                settled[key] = dict(zip(rule.decide.results, results, strict=True))
-                if rule.scope == "tensor":
-                    self._remember(item, settled[key])
-            decided.append({name: settled[key][name] for name in rule.decided})
-        for item in items:
-            if item.rule.decide is not None and item.rule.scope != "tensor":
-                self._remember(item, settled[id(item.group)])
-        return decided
+    def __init__(self, plan: Plan, factors: Mapping[int, float]) -> None:
+        self.plan, self.factors = plan, factors
+        self.first_rows: dict[int, tuple[float, ...]] = {}
+        """Group id → the scalars of its first parameter, which decisions of the group see."""
+        self.remembered: list[tuple[dict[str, Any], Mapping[str, float]]] = []
 
-    @staticmethod
-    def _remember(item: Item, results: Mapping[str, float]) -> None:
-        for name in item.rule.memory:
-            if item.rule.scope == "tensor":
-                item.state[name].fill_(results[name])
+    def run(self) -> None:
+        plan = self.plan
+        if plan.all_counted:
+            plan.pool.ages += 1
+        else:
+            plan.pool.ages[plan.counted] += 1
+        ages = plan.pool.ages.tolist()
+        sums: list[Table | None] = []
+        for lot, parts in zip(plan.lots, plan.segments, strict=True):
+            if lot.settles:
+                self._lend_memory(lot)
+            sums.append(lot.first(self._rows(lot.rule, parts, ages)))
+            if lot.settles:
+                self._take_memory_back(lot)
+        if any(lot.rule.sums and not lot.settles for lot in plan.lots):
+            self._decide(sums)
+        for group, memory in self.remembered:
+            group.update(memory)
+        if plan.raw:
+            torch.autograd.graph.increment_version(plan.raw)
+
+    def _rows(self, rule: Rule, parts: list[Segment], ages: list[float]) -> Rows:
+        values: list[tuple[float, ...]] = []
+        which: list[int] = []
+        row = host.row(rule)
+        for part in parts:
+            group, mine = part.group, [ages[k] for k in part.ages]
+            if part.per_item:
+                made = [(age, self._memory(rule, group, k)) for age, k in zip(mine, part.ages, strict=True)]
+                lines = list(range(len(values), len(values) + len(made)))
             else:
-                item.group[name] = results[name]
+                kinds = {age: len(values) + k for k, age in enumerate(dict.fromkeys(mine))}
+                made, lines = [(age, group) for age in kinds], [kinds[age] for age in mine]
+            rows = [row(group, age, memory) for age, memory in made]
+            self.first_rows.setdefault(id(group), rows[0])
+            early = self._decide_first(rule, group) if rule.decides_first else ()
+            values += [(self.factors[id(group)], *r, *early) for r in rows]
+            which += lines
+        return Rows(values, which)
+
+    def _memory(self, rule: Rule, group: Mapping[str, Any], index: int) -> Mapping[str, Any]:
+        if rule.scope != "tensor":
+            return group
+        return {n: float(self.plan.pool.memory[n][index]) for n in rule.memory}
+
+    def _decide_first(self, rule: Rule, group: dict[str, Any]) -> tuple[float, ...]:
+        results = _ask(rule, {}, self.first_rows[id(group)], group)
+        self.remembered.append((group, {n: results[n] for n in rule.memory}))
+        return tuple(results[n] for n in rule.decided)
+
+    def _decide(self, sums: list[Table | None]) -> None:
+        """Decide for every tensor or group, remember, and finish the lots that waited."""
+        per_group, everything = self._totals(sums)
+        settled: dict[int, Mapping[str, float]] = {}
+        for lot, parts, table in zip(self.plan.lots, self.plan.segments, sums, strict=True):
+            rule = lot.rule
+            if not rule.sums or lot.settles or table is None:
+                continue
+            decided = np.zeros((len(lot.items), len(rule.decided)))
+            for part in parts:
+                if rule.scope == "tensor":
+                    self._decide_tensors(lot, part, table, per_group, everything, decided)
+                    continue
+                key = id(part.group)
+                if key not in settled:
+                    settled[key] = self._decide_group(rule, part.group, per_group.get(key, {}), everything)
+                decided[part.begin : part.end] = [settled[key][n] for n in rule.decided]
+            if rule.two_passes:
+                lot.second(decided)
+        for group in self.plan.optimizer.param_groups:
+            rule = self.plan.rule_of(group)
+            if id(group) not in settled and "all" in rule.sums.values() and rule.scope != "tensor":
+                self._decide_group(rule, group, {}, everything)
+
+    def _totals(self, sums: list[Table | None]) -> tuple[dict[int, dict[str, float]], dict[str, float]]:
+        """Group id → term → its sum over the group; term → its sum over everything."""
+        per_group: dict[int, dict[str, float]] = {}
+        everything: dict[str, float] = {}
+        for lot, parts, table in zip(self.plan.lots, self.plan.segments, sums, strict=True):
+            if not lot.rule.sums or lot.settles or table is None:
+                continue
+            for part in parts:
+                mine = per_group.setdefault(id(part.group), {})
+                for k, name in enumerate(lot.rule.sums):
+                    value = math.fsum(table[part.begin : part.end, k])
+                    mine[name] = mine.get(name, 0.0) + value
+                    everything[name] = everything.get(name, 0.0) + value
+        return per_group, everything
+
+    def _decide_group(
+        self, rule: Rule, group: dict[str, Any], mine: Mapping[str, float], everything: Mapping[str, float]
+    ) -> Mapping[str, float]:
+        scoped = {"group": mine, "all": everything}
+        totals = {name: scoped[scope].get(name, 0.0) for name, scope in rule.sums.items()}
+        row = self.first_rows.get(id(group))
+        if row is None:  # a group without a gradient is as old as its oldest parameter
+            states = [self.plan.optimizer.state[p] for p in group["params"] if p in self.plan.optimizer.state]
+            age = max((float(s["step"]) for s in states if s), default=0.0)
+            row = host.row(rule)(group, max(age, 1.0), group)
+        results = _ask(rule, totals, row, group)
+        self.remembered.append((group, {n: results[n] for n in rule.memory}))
+        return results
+
+    def _decide_tensors(
+        self, lot: Any, part: Segment, table: Table, per_group: Mapping[int, Mapping[str, float]],
+        everything: Mapping[str, float], decided: Table,
+    ) -> None:  # fmt: skip
+        rule, memory = lot.rule, self.plan.pool.memory
+        for k in range(part.begin, part.end):
+            own = dict(zip(rule.sums, table[k].tolist(), strict=True))
+            scoped = {"tensor": own, "group": per_group[id(part.group)], "all": everything}
+            totals = {name: scoped[scope][name] for name, scope in rule.sums.items()}
+            index = lot.items[k].index
+            age = float(self.plan.pool.ages[index])
+            kept = self._memory(rule, part.group, index)
+            results = _ask(rule, totals, host.row(rule)(part.group, age, kept), kept)
+            for n in rule.memory:
+                memory[n][index] = results[n]
+            decided[k] = [results[n] for n in rule.decided]
+
+    def _lend_memory(self, lot: Any) -> None:
+        for k, name in enumerate(lot.rule.memory):
+            lot.memory[k] = self.plan.pool.memory[name][[i.index for i in lot.items]]
+
+    def _take_memory_back(self, lot: Any) -> None:
+        for k, name in enumerate(lot.rule.memory):
+            self.plan.pool.memory[name][[i.index for i in lot.items]] = lot.memory[k]
 
 
-def _wide(g: torch.Tensor) -> torch.dtype:
-    return torch.complex128 if g.is_complex() else torch.float64
+def _ask(
+    rule: Rule, totals: Mapping[str, float], row: tuple[float, ...], memory: Mapping[str, Any]
+) -> dict[str, float]:
+    """`decide`, with sums, scalars and memory by name."""
+    if rule.decide is None:
+        raise AssertionError(rule.name)
+    values = (
+        dict(zip(rule.columns, row, strict=True)) | {n: float(memory[n]) for n in rule.memory} | dict(totals)
+    )
+    made = host.decide(rule)(*(values[a] for a in rule.decide.arguments))
+    return dict(zip(rule.decide.results, made, strict=True))

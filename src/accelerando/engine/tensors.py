@@ -1,4 +1,4 @@
-"""Which tensors a rule can step, and why not."""
+"""Which tensors a rule can step, and why not; how they lie in memory."""
 
 import torch
 
@@ -28,3 +28,20 @@ def refuse_gradient(owner: str, g: torch.Tensor, place: str) -> None:
         raise UnsupportedTensorError(
             f"{owner}: gradients must be dense, got {g.layout} ({place}); use sparse=False, or torch.optim.SparseAdam"
         )
+
+
+def dense(t: torch.Tensor) -> bool:
+    """Whether a tensor's elements fill its memory once, in any order of axes."""
+    if t.is_contiguous():
+        return True
+    expected = 1
+    for stride, size in sorted((s, n) for s, n in zip(t.stride(), t.shape, strict=True) if n != 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
+def alike(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether equal places in memory hold equal elements of two dense tensors."""
+    return a.shape == b.shape and ((a.is_contiguous() and b.is_contiguous()) or a.stride() == b.stride())

@@ -1,0 +1,1 @@
+"""The CPU backend: one compiled call over a table of addresses steps many parameters."""

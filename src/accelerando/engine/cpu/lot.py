@@ -1,0 +1,162 @@
+"""Items on the CPU, stepped by compiled kernels over a table of addresses."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from operator import attrgetter, is_
+from typing import Any
+
+import numpy as np
+import torch
+
+from accelerando.engine.anatomy import Rule
+from accelerando.engine.cpu import modules, threads
+from accelerando.engine.cpu.source import Kernel, Scheme
+from accelerando.engine.lots import Item, Rows, Table
+from accelerando.engine.tensors import alike
+
+CHUNK = 32768
+"""Elements per chunk: what one core's cache holds of a few arrays; sums are folded per chunk, so it is fixed."""
+STORAGE = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
+_REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
+_dtype, _address = attrgetter("dtype"), torch.Tensor.data_ptr
+_contiguous, _numel = torch.Tensor.is_contiguous, torch.Tensor.numel
+
+
+def storage(dtype: torch.dtype) -> str | None:
+    """The name of a dtype in kernels; complex numbers are pairs of reals; None if there is no kernel for it."""
+    return STORAGE.get(_REAL.get(dtype, dtype))
+
+
+def scheme_of(item: Item) -> Scheme:
+    """How an item lies in memory."""
+    p, g = storage(item.p.dtype), storage(item.g.dtype)
+    if p is None or g is None:
+        raise AssertionError(item.place)
+    return Scheme(p, g, "f64" if p == "f64" else "f32")
+
+
+class CpuLot:
+    """Items of one rule and one storage scheme.
+
+    Args:
+        rule: the method.
+        scheme: how every item lies in memory.
+        items: all on the CPU, dense, each with its gradient and buffers laid out alike.
+        decides: whether decisions per tensor may be made here, that is, each tensor is whole.
+    """
+
+    def __init__(self, rule: Rule, scheme: Scheme, items: Sequence[Item], decides: bool = True) -> None:
+        self.rule, self.items = rule, items
+        self.settles = decides and rule.two_passes and rule.scope == "tensor"
+        self.kernel = Kernel(rule, scheme, self.settles)
+        self.params = [i.p for i in items]
+        self.states = [i.state for i in items]
+        self.held = [[i.state[b] for i in items] for b in rule.buffers]
+        self.sizes = [i.g.numel() for i in items]
+        self.dtypes, self.contiguous = [i.g.dtype for i in items], [i.g.is_contiguous() for i in items]
+        self.dense = all(self.contiguous)
+        self.fixed = self._fixed()
+        self.grads = [i.g.data_ptr() for i in items]
+        self._make_tables()
+
+    @cached_property
+    def module(self) -> Any:
+        """The compiled kernels; made when they are first needed."""
+        return modules.kernels(self.kernel)
+
+    def refresh(self, grads: Sequence[torch.Tensor]) -> bool:
+        """Take this step's gradients; False if anything but their addresses is not as it was."""
+        if self._fixed() != self.fixed:
+            return False
+        for tensors, name in zip(self.held, self.rule.buffers, strict=True):
+            if not all(map(is_, [s[name] for s in self.states], tensors)):
+                return False
+        contiguous = list(map(_contiguous, grads))
+        same = contiguous == self.contiguous and list(map(_dtype, grads)) == self.dtypes
+        if not same or list(map(_numel, grads)) != self.sizes:
+            return False
+        if not self.dense and not all(map(alike, grads, self.params)):
+            return False
+        addresses = list(map(_address, grads))
+        if addresses != self.grads:
+            self.grads = addresses
+            self.table[1] = addresses
+        return True
+
+    def measure(self) -> tuple[Table, Table]:
+        """Each gradient's sum of squares, and how many of its elements are not finite."""
+        measure = modules.measure(self.kernel.scheme.g)
+        threads.run(measure, (self.table, self.chunks, self.measured), self.ranges)
+        totals = np.zeros((len(self.items), 2))
+        np.add.at(totals, self.chunks[0], self.measured)
+        return totals[:, 0], totals[:, 1]
+
+    def first(self, rows: Rows) -> Table | None:
+        """Run the first pass; everything, where decisions are made here."""
+        self._fill(rows)
+        threads.run(self.module.first, self.arguments, self.ranges)
+        if self.rule.sums and not (self.settles and self.whole):
+            self.module.settle(*self.arguments, self.sums)
+        if self.settles and not self.whole:
+            threads.run(self.module.second, self.arguments, self.ranges)
+        return self.sums
+
+    def second(self, decided: Table) -> None:
+        """Run the second pass with each item's decisions."""
+        self.decided[:] = decided
+        threads.run(self.module.second, self.arguments, self.ranges)
+
+    def _fixed(self) -> list[int]:
+        """The addresses of parameters and buffers, which are not expected to change."""
+        found = list(map(_address, self.params))
+        for tensors in self.held:
+            found += map(_address, tensors)
+        return found
+
+    def _make_tables(self) -> None:
+        rule, kernel, n = self.rule, self.kernel, len(self.items)
+        widths = [2 if i.p.is_complex() else 1 for i in self.items]
+        elements = [size * width for size, width in zip(self.sizes, widths, strict=True)]
+        self.kept = [torch.empty(sum(elements), dtype=self._compute) for _ in kernel.scratch]
+        starts = np.cumsum([0, *elements[:-1]], dtype=np.int64) * (8 if kernel.scheme.compute == "f64" else 4)
+        lines = [
+            self.fixed[:n],
+            self.grads,
+            *(self.fixed[k * n : (k + 1) * n] for k in range(1, 1 + len(self.held))),
+        ]
+        lines += [(starts + kept.data_ptr()).tolist() for kept in self.kept]
+        self.table = np.array([*lines, [0] * n], dtype=np.int64)
+        self.chunks = _chunks(elements)
+        self.whole = bool(self.chunks[3].all())
+        self.elements = sum(elements)
+        self.ranges = threads.ranges(self.chunks[2], self.elements)
+        self.rows, self.which = np.zeros((1, 1 + len(kernel.columns))), [0] * n
+        partial = np.zeros((self.chunks.shape[1], len(rule.sums)))
+        self.measured = np.zeros((self.chunks.shape[1], 2))
+        self.sums, self.decided = np.zeros((n, len(rule.sums))), np.zeros((n, len(rule.decided)))
+        self.memory = np.zeros((len(rule.memory) if rule.scope == "tensor" else 0, n))
+        self.arguments = (self.table, self.chunks, self.rows, partial, self.memory, self.decided)
+
+    @property
+    def _compute(self) -> torch.dtype:
+        return torch.float64 if self.kernel.scheme.compute == "f64" else torch.float32
+
+    def _fill(self, rows: Rows) -> None:
+        if len(rows.values) != len(self.rows):
+            self.rows = np.zeros((len(rows.values), self.rows.shape[1]))
+            self.arguments = (*self.arguments[:2], self.rows, *self.arguments[3:])
+        for k, values in enumerate(rows.values):
+            self.rows[k] = values
+        if rows.which != self.which:
+            self.which = rows.which
+            self.table[-1] = rows.which
+
+
+def _chunks(elements: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The chunk table: tensor, first element, elements, 1 if it is the whole tensor. Empty tensors have one, too."""
+    rows = [
+        (t, at, min(CHUNK, n - at), int(n <= CHUNK))
+        for t, n in enumerate(elements)
+        for at in range(0, max(n, 1), CHUNK)
+    ]
+    return np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, 4).T)
