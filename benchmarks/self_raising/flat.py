@@ -17,38 +17,50 @@ class Constants:
     decay: float = 0.01
     eps: float = 1e-8
     floor: float = 0.005
+    """Where the probe begins, in units of the scale."""
     cap: float = 0.4
-    growth: float = 1.2
-    shortest: float = 5.0
-    longest: float = 12.0
-    noise: float = 0.3
-    patience: float = 0.6
-    seen: int = 10
+    growth: float = 1.1
+    memory: float = 5.0
+    """Steps that the trend of agreement looks back, without noise."""
+    fall: float = 1.0
+    """The probe ends when the sum of agreement has fallen this far below its top, or…"""
+    noise: float = 2.0
+    """… by this many times the variance of a reading over the best trend, if that is more."""
     probe: float = 0.4
-    back: float = 0.1
+    """The longest probe, as a share of the run."""
     rise: float = 0.25
-    goal: float = 1.5
-    flips: float = 0.36
-    signal: str = "old"
-    """Which denominator the previous direction has: the previous one (old) or this step's (new)."""
-    lift: bool = True
-    hold: float = 0.0
-    normalised: bool = True
+    back: float = 0.0
+    """Where the rise begins, in units of its goal."""
+    goal: float = 2.0
+    """Where the rise ends, in units of the rate at which the sum of agreement had its top."""
+    scale: str = "median"
+    signal: str = "own"
+    """The unit of a coordinate's product g·m: own, its v; new, √v; old, √v before this step."""
 
 
-def scale_of(model: nn.Module) -> float:
-    matrices = [p.detach()[p.detach() != 0].double() for p in trainable(model) if p.ndim >= 2]
-    if not sum(m.numel() for m in matrices):
-        matrices = [p.detach()[p.detach() != 0].double() for p in trainable(model)]
-    count = sum(m.numel() for m in matrices)
-    return math.sqrt(sum(float(m.square().sum()) for m in matrices) / count) if count else 0.05
+def rms(p: torch.Tensor) -> float:
+    kept = p.detach()[p.detach() != 0].double()
+    return math.sqrt(float(kept.square().mean())) if kept.numel() else 0.0
+
+
+def scale_of(model: nn.Module, kind: str = "median") -> float:
+    """The middle one of the matrices' root mean squares, else of the vectors'; or that of all matrices' entries."""
+    for least in (2, 0):
+        kept = [p for p in trainable(model) if p.ndim >= least and rms(p) > 0]
+        if kept and kind == "all":
+            return rms(torch.cat([p.detach().flatten() for p in kept]))
+        if kept:
+            return sorted(map(rms, kept))[(len(kept) - 1) // 2]
+    return 0.05
 
 
 class Flat:
+    """The method, all parameters in one vector, decided in plain numbers."""
+
     def __init__(self, model: nn.Module, steps: int, lr: float, constants: Constants) -> None:
         self.k, self.T, self.lr0 = constants, steps, lr
         self.params = trainable(model)
-        self.scale = scale_of(model)
+        self.scale = scale_of(model, constants.scale)
         flat = torch.cat([p.detach().flatten() for p in self.params])
         place = 0
         for p in self.params:
@@ -57,11 +69,10 @@ class Flat:
         self.p, self.m, self.v = flat, torch.zeros_like(flat), torch.zeros_like(flat)
         self.t = 0
         self.rho = constants.floor
-        self.s = self.w = self.last = self.c = self.against = 0.0
-        self.best, self.n = 1e-3, constants.shortest
+        self.trend = self.last = self.flips = self.fall = self.top = 0.0
+        self.best = 1e-3
         self.crossed = self.risen = self.goal = 0.0
         self.rate = 0.0
-        self.readings = 0
         self.agreements: list[float] = []
 
     def step(self, loss: float) -> None:
@@ -69,62 +80,44 @@ class Flat:
         g = torch.cat([p.grad.flatten() for p in self.params])
         self.t += 1
         m, v, t = self.m, self.v, self.t
-        old_m = m.clone() if k.signal == "new" else None
+        net = g * m
         if k.signal == "old":
-            product = g * m / (v.sqrt() + k.eps)
-        m.lerp_(g, 0.1)
+            net = (net / (v.sqrt() + k.eps)).nan_to_num_(0.0)
         v.mul_(k.beta2).addcmul_(g, g, value=1 - k.beta2)
-        denominator = (v / (1 - k.beta2**t)).sqrt_().add_(k.eps)
-        if k.signal == "new":
-            product = g * old_m / denominator
-        if k.signal == "sign":
-            product = None
-        self.rate = self.rho * self.scale
-        if k.lift:
-            self.rate = min(self.rate, self.lr0 * 10.0 ** min(t - 1, 30))
-        self.p.mul_(1 - self.rate * k.decay).addcdiv_(m, denominator, value=-self.rate / (1 - 0.9**t))
-        total = float(product.abs().sum())
-        if t > 1 and total > 0:
-            self.decide(float(product.sum()) / total)
+        inverse = 1 / ((v / (1 - k.beta2**t)).sqrt_() + k.eps).clamp_min_(1e-19)
+        if k.signal != "old":
+            net = net * (inverse * inverse if k.signal == "own" else inverse)
+        m.lerp_(g, 0.1)
+        self.rate = min(self.rho * self.scale, self.lr0 * 10.0 ** min(t - 1, 30))
+        self.p.mul_(1 - self.rate * k.decay).addcmul_(m, inverse, value=-self.rate / (1 - 0.9**t))
+        self.decide(float(net.sum()), float(net.abs().sum()))
 
-    def decide(self, a: float) -> None:
-        k, t = self.k, self.t
-        self.readings += 1
-        self.agreements.append(a)
-        if self.readings > 1:
-            self.c = 0.95 * self.c + 0.05 * (a - self.last) ** 2 / 2
-        c = self.c / (1 - 0.95 ** max(1, self.readings - 1))
-        self.last = a
-        if not self.crossed:
-            n = self.n
-            self.s += (a - self.s) / n
-            self.w += (1 - self.w) / n
-            f = self.s / self.w
-            if self.readings >= 5:
-                self.best = max(self.best, f)
-            if self.readings >= 8:
-                want = min(max(c / (k.noise * self.best) ** 2, k.shortest), k.longest)
-                self.n += 0.2 * (want - self.n)
-            if f > 0:
-                share = min(1.0, f / self.best) if k.normalised else 1.0
-                self.rho = min(k.cap, self.rho * k.growth ** (k.shortest / n * share))
-                self.against = 0
-            else:
-                self.against += 1
-            stop = self.against >= k.patience * n and self.readings >= k.seen
-            if stop or self.rho >= k.cap or t > k.probe * self.T:
-                self.crossed = t
-                self.risen = t + k.rise * self.T
-                self.goal = k.cap if c > k.flips else min(k.cap, k.goal * self.rho)
-                self.low = min(k.back * self.rho, self.goal)
+    def decide(self, net: float, gross: float) -> None:
+        k, age = self.k, self.t
+        if gross > 0:
+            fresh = net / gross
+            turn = (fresh - self.last) ** 2 / 2
+            self.flips = self.flips + max(1 / (age - 2), 0.05) * (turn - self.flips) if age > 2 else 0.0
+            need = max(k.fall, k.noise * self.flips / self.best) if age > 6 else k.fall
+            slow = math.sqrt(need / k.fall)
+            self.trend += max(1 / max(age - 1, 1), 1 / (k.memory * slow)) * (fresh - self.trend)
+            self.best = max(self.best, self.trend) if age > 5 else self.best
+            self.last = fresh
+            self.agreements.append(fresh)
+            self.fall = max(0.0, self.fall - fresh)
+            if not self.crossed:
+                self.top = self.rho if self.fall == 0.0 else self.top
+                if self.trend > 0:
+                    self.rho = min(k.cap, self.rho * k.growth ** (min(1.0, self.trend / self.best) / slow))
+                if (self.fall > need and age > 6) or self.rho >= k.cap or age > k.probe * self.T:
+                    self.crossed, self.risen = age, age + k.rise * self.T
+                    self.goal = min(k.cap, k.goal * self.top)
         if self.crossed:
-            if t < self.risen:
-                self.rho = self.low + (self.goal - self.low) * (t - self.crossed) / (
-                    self.risen - self.crossed
-                )
+            if age < self.risen:
+                share = (age - self.crossed) / (self.risen - self.crossed)
+                self.rho = self.goal * (k.back + (1 - k.back) * share)
             else:
-                held = self.risen + k.hold * (self.T - self.risen)
-                self.rho = self.goal * min(1.0, max(0.0, (self.T - t) / (self.T - held)))
+                self.rho = self.goal * max(0.0, self.T - age) / (self.T - self.risen)
 
     def finish(self) -> None:
         pass

@@ -58,7 +58,7 @@ def adamw(warm: float, decay: str, beta2: float = 0.999) -> Callable[..., Steppe
 
 
 class Polyak(Stepper):
-    """ "PJ": 0.35 mean(L) / (1.2533 mean|g|₁) over five batches that move nothing, then 5 % warm-up and linear."""
+    """One-shot Polyak start, PJ: 0.35 mean(L) / (1.2533 mean|g|₁) over five still batches, then warm-up and linear."""
 
     def __init__(self, model: nn.Module, steps: int, lr: float) -> None:
         optimizer = torch.optim.AdamW(trainable(model), lr=0.0, fused=True)

@@ -24,10 +24,25 @@ TUNING, FRESH = (100, 101), (0, 1, 2)
 STARTS = (1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 FIRST = "adamw w5 cosine"
 OTHERS = ("adamw w5 linear", "adamw w25 cosine", "adamw w25 linear", "adamw w25 linear .99")
-BLIND = (1e-3, 3e-3, 1e-2, 3e-2)
+BLIND = (1e-3, 3e-3, 1e-2)
+HEAVY = ("text", "post-norm", "adapters", "fine-tune", "warm-start", "recurrent", "batch-norm")
+"""Workloads of seconds a run: one tuning seed, two fresh ones, and for the slowest five rates instead of ten."""
+SLOWEST = ("text", "post-norm")
 ALL: dict[str, Callable[[], Any]] = WORKLOADS | SCALES | LARGE | LOCKED
 
 Key = tuple[str, str, float, int]
+
+
+def grid(workload: str) -> tuple[float, ...]:
+    return tuple(lr for lr in GRID if 3e-4 <= lr <= 3e-2) if workload in SLOWEST else GRID
+
+
+def tuning(workload: str) -> tuple[int, ...]:
+    return TUNING[:1] if workload in HEAVY else TUNING
+
+
+def fresh(workload: str) -> tuple[int, ...]:
+    return FRESH[:2] if workload in HEAVY else FRESH
 
 
 class Runs:
@@ -59,24 +74,28 @@ class Runs:
 
     def ranked(self, workload: str) -> list[float]:
         """The grid's rates, best first, on the tuning seeds."""
-        return sorted(GRID, key=lambda lr: self.mean(workload, FIRST, lr, TUNING))
+        return sorted(grid(workload), key=lambda lr: self.mean(workload, FIRST, lr, tuning(workload)))
 
     def best(self, workload: str) -> tuple[str, float]:
         """The tuned setting: every schedule at the three best rates of the first, on the tuning seeds."""
-        tried = [(FIRST, lr) for lr in GRID]
-        tried += [(m, lr) for lr in self.ranked(workload)[:3] for m in OTHERS]
-        return min(tried, key=lambda s: self.mean(workload, *s, TUNING))
+        tried = [(FIRST, lr) for lr in grid(workload)]
+        near = 2 if workload in HEAVY else 3
+        tried += [(m, lr) for lr in self.ranked(workload)[:near] for m in OTHERS]
+        return min(tried, key=lambda s: self.mean(workload, *s, tuning(workload)))
 
 
 def tune(runs: Runs, workloads: Iterable[str]) -> None:
     for workload in workloads:
         method, lr = runs.best(workload)
-        print(f"{workload}: {method} at {lr:g}, {runs.mean(workload, method, lr, FRESH):.5g}", flush=True)
+        print(
+            f"{workload}: {method} at {lr:g}, {runs.mean(workload, method, lr, fresh(workload)):.5g}",
+            flush=True,
+        )
 
 
 def peers(runs: Runs, workloads: Iterable[str]) -> None:
     for workload in workloads:
-        for seed in FRESH:
+        for seed in fresh(workload):
             for lr in BLIND:
                 runs.get(workload, FIRST, lr, seed)
             runs.get(workload, "PJ", 0.0, seed)
@@ -89,7 +108,7 @@ def peers(runs: Runs, workloads: Iterable[str]) -> None:
 def own(runs: Runs, workloads: Iterable[str]) -> None:
     for workload in workloads:
         for lr in STARTS:
-            for seed in FRESH:
+            for seed in fresh(workload):
                 runs.get(workload, "accelerando", lr, seed)
 
 

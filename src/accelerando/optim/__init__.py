@@ -5,6 +5,7 @@ from typing import Any
 
 from accelerando.engine import registry
 from accelerando.engine.optimizer import Optimizer
+from accelerando.optim.accelerando import Accelerando
 from accelerando.optim.adabelief import AdaBelief
 from accelerando.optim.adam import Adam
 from accelerando.optim.adamw import AdamW
@@ -12,7 +13,7 @@ from accelerando.optim.groups import param_groups
 from accelerando.optim.lamb import LAMB
 from accelerando.optim.radam import RAdam
 
-__all__ = ["LAMB", "AdaBelief", "Adam", "AdamW", "RAdam", "create", "list", "param_groups"]
+__all__ = ["LAMB", "Accelerando", "AdaBelief", "Adam", "AdamW", "RAdam", "create", "list", "param_groups"]
 
 
 def create(name: str, params: Any, **options: Any) -> Optimizer:
