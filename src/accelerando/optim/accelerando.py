@@ -46,7 +46,6 @@ class Accelerando(Optimizer):
         scale: the group's unit of rate, > 0. None: the root mean square of the non-zero initial weights of its
             tensors with two axes or more; without any, that of the whole optimizer's, else of its vectors, else 0.05.
 
-    The option ``on_nonfinite`` is ``"skip"`` here unless told otherwise; a skipped step halves the rate.
 
     State: ``step``, ``exp_avg``, ``exp_avg_sq`` as `Adam`; in each group, equal in all, the memory of the
     decision: ``age``, ``rate``, ``agreement``, ``trend``, ``best``, ``flips``, ``span``, ``against``,
@@ -143,7 +142,6 @@ class Accelerando(Optimizer):
         return age, rate, agreement, trend, best, flips, fall, top, crossed, risen, goal
 
     def __init__(self, params: Any, lr: Any = None, **options: Any) -> None:
-        options.setdefault("on_nonfinite", "skip")
         super().__init__(params, lr, **options)
         for group in self.param_groups:
             self._measure(group)
