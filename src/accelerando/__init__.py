@@ -2,13 +2,27 @@
 
 from typing import TYPE_CHECKING, Any
 
-from accelerando.optim import LAMB, Accelerando, AdaBelief, Adam, AdamW, RAdam, param_groups
+from accelerando.optim import (
+    LAMB,
+    Accelerando,
+    AdaBelief,
+    Adam,
+    AdamW,
+    DAdaptAdam,
+    Prodigy,
+    RAdam,
+    ScheduleFreeAdamW,
+    param_groups,
+)
 
 if TYPE_CHECKING:
     from accelerando.lens import Lens
 
 __version__ = "0.1.0"
-__all__ = ["LAMB", "Accelerando", "AdaBelief", "Adam", "AdamW", "Lens", "RAdam", "__version__", "param_groups"]
+__all__ = [
+    "LAMB", "Accelerando", "AdaBelief", "Adam", "AdamW", "DAdaptAdam", "Lens", "Prodigy", "RAdam",
+    "ScheduleFreeAdamW", "__version__", "param_groups",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -4,7 +4,7 @@ AccelerandoError
 ├── HyperparameterError (ValueError)      a setting is outside its range, or unknown
 ├── RuleError (TypeError)                 a method's functions leave the rule grammar
 ├── UnsupportedTensorError (TypeError)    a parameter or gradient no rule can step
-├── StateError (RuntimeError)             a state dict that does not fit
+├── StateError (RuntimeError)             a state dict that does not fit, or a step in the wrong mode
 ├── RecordingError (RuntimeError)         a lens recording that cannot be read or written
 ├── BackendUnavailable (RuntimeError)     a backend was demanded and cannot run
 ├── SpecError (ValueError)                a comparison that cannot be meant: a strategy, a grid, a seed count
@@ -57,3 +57,7 @@ class StoreError(AccelerandoError, RuntimeError):
 
 class BackendWarning(UserWarning):
     """What was chosen, and why, where a user may have expected something else; said once."""
+
+
+class ModeWarning(UserWarning):
+    """A model is evaluated with the weights of training, or trained with those of evaluation; said once."""

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from accelerando.engine import eager
+from accelerando.engine.averaging import Averaging
 from accelerando.engine.fields import Betas, Cap, Fraction, Interval, NonNegative, Positive
 from accelerando.engine.optimizer import Optimizer
 
@@ -30,6 +31,6 @@ sqrt: Any = torch.sqrt
 where: Any = torch.where
 
 __all__ = [
-    "Betas", "Cap", "Fraction", "Interval", "NonNegative", "Optimizer", "Positive",
+    "Averaging", "Betas", "Cap", "Fraction", "Interval", "NonNegative", "Optimizer", "Positive",
     "abs", "exp", "log", "maximum", "minimum", "sign", "sqrt", "where",
 ]  # fmt: skip

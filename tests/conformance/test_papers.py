@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import accelerando
-from accelerando.testing.papers import PAPERS, adam, adamw, lamb, nvlamb, radam
+from accelerando.testing.papers import PAPERS, adam, adamw, lamb, nvlamb, radam, schedulefreeadamw
 
 from .problems import error, problems, run
 
@@ -29,6 +29,10 @@ CASES = [
     ("AdaBelief", {}),
     ("AdaBelief", {"weight_decay": 0.1, "eps": 1e-8}),
     ("AdaBelief", {"amsgrad": True, "betas": (0.8, 0.9)}),
+    ("ScheduleFreeAdamW", {}),
+    ("ScheduleFreeAdamW", {"warmup_steps": 40, "r": 1.0}),
+    ("ScheduleFreeAdamW", {"weight_decay": 0.1, "weight_lr_power": 0.0, "warmup_steps": 7}),
+    ("ScheduleFreeAdamW", {"betas": (0.0, 0.9), "eps": 1e-3, "r": 2.5}),
 ]
 
 
@@ -44,6 +48,22 @@ def test_it_is_the_paper(case):
     for problem, end in zip(tensors, ends, strict=True):
         path = PAPERS[name.lower()].trajectory(problem.start, problem.gradients, lr=1e-2, **options)
         assert error(end, path) <= BAR, problem.name
+
+
+@pytest.mark.parametrize("options", [{}, {"warmup_steps": 40, "r": 1.0}, {"betas": (0.0, 0.9)}], ids=str)
+def test_the_average_is_the_papers(options):
+    """`eval` puts Algorithm 1's x into the parameters."""
+    tensors = problems()
+    params = [torch.nn.Parameter(torch.tensor(p.start)) for p in tensors]
+    optimizer = accelerando.ScheduleFreeAdamW(params, lr=1e-2, **options)
+    for step in zip(*(p.gradients for p in tensors), strict=True):
+        for param, g in zip(params, step, strict=True):
+            param.grad = None if g is None else torch.tensor(g)
+        optimizer.step()
+    optimizer.eval()
+    for problem, param in zip(tensors, params, strict=True):
+        path = schedulefreeadamw(problem.start, problem.gradients, lr=1e-2, average=True, **options)
+        assert error(param.detach().numpy(), path) <= BAR, problem.name
 
 
 @pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))

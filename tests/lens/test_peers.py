@@ -10,7 +10,7 @@ from torch import nn
 from accelerando.lens import Lens
 from accelerando.lens.rows import CAUSE_FIELDS
 
-pytestmark = pytest.mark.peers
+pytestmark = [pytest.mark.peers, pytest.mark.usefixtures("torchvision_loads")]
 
 PYTORCH_OPTIMIZER = """
     A2Grad ADOPT AdaBelief AdaBound AdaFactor AdaHessian AdamP AdEMAMix Adan CAME DAdaptAdam DAdaptSGD
@@ -45,6 +45,9 @@ PEERS = [
     ("schedulefree", "AdamWScheduleFree", {"warmup_steps": 5}),
     ("schedulefree", "SGDScheduleFree", {"lr": 0.1}),
     *(("timm.optim", name, {"lr": 1e-3}) for name in TIMM),
+    ("accelerando", "Prodigy", {"weight_decay": 0.01}),
+    ("accelerando", "DAdaptAdam", {}),
+    ("accelerando", "ScheduleFreeAdamW", {"warmup_steps": 5}),
 ]  # fmt: skip
 
 
@@ -112,12 +115,23 @@ def shares(module, name, options, steps=40):
         ("torch.optim", "Adagrad", {"lr": 1e-2, "lr_decay": 0.1}),
         ("prodigyopt", "Prodigy", {"lr": 1.0}),
         ("prodigyopt", "Prodigy", {"lr": 1.0, "use_bias_correction": True}),
+        ("prodigyopt", "Prodigy", {"lr": 1.0, "use_bias_correction": True, "weight_decay": 0.01}),
         ("dadaptation", "DAdaptAdam", {"lr": 1.0, "use_bias_correction": True}),
+        ("accelerando", "Prodigy", {}),
+        ("accelerando", "Prodigy", {"use_bias_correction": True, "weight_decay": 0.01}),
+        ("accelerando", "DAdaptAdam", {}),
         ("pytorch_optimizer", "AdaBelief", {"lr": 1e-3}),
         ("pytorch_optimizer", "RAdam", {"lr": 1e-3}),
         ("timm.optim", "Lamb", {"lr": 1e-3}),
         ("timm.optim", "AdaBelief", {"lr": 1e-3, "rectify": False}),
         ("timm.optim", "RAdamLegacy", {"lr": 1e-3}),
+        ("accelerando", "Adam", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "AdamW", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "RAdam", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "RAdam", {"lr": 1e-3, "weight_decay": 0.1, "decoupled_weight_decay": True}),
+        ("accelerando", "AdaBelief", {"lr": 1e-3, "weight_decay": 0.1}),
+        ("accelerando", "AdaBelief", {"lr": 1e-3, "amsgrad": True}),
+        ("accelerando", "LAMB", {"lr": 1e-3, "weight_decay": 0.1}),
     ],
 )
 def test_nothing_is_left_to_the_method_where_the_recipe_is_known(module, name, options):
@@ -126,8 +140,12 @@ def test_nothing_is_left_to_the_method_where_the_recipe_is_known(module, name, o
     assert max(abs(r["log_method"]) for r in rows) < 1e-4
 
 
-def test_the_distance_estimate_is_seen_to_rise():
-    rows = shares("prodigyopt", "Prodigy", {"lr": 1.0})
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("prodigyopt", "Prodigy"), ("accelerando", "Prodigy"), ("accelerando", "DAdaptAdam")],
+)
+def test_the_distance_estimate_is_seen_to_rise(module, name):
+    rows = shares(module, name, {"lr": 1.0})
     assert rows[-1]["log_distance"] > rows[0]["log_distance"] + math.log(10)
     assert {r["lr"] for r in rows} == {1.0}
 
@@ -137,13 +155,16 @@ def test_the_trust_ratio_is_read():
     assert all(r["trust_ratio"] > 0 and abs(r["log_trust_ratio"]) > 0 for r in rows if r["gain"])
 
 
-def test_schedule_free_warm_up_is_schedule():
-    rows = shares("schedulefree", "AdamWScheduleFree", {"lr": 1e-3, "warmup_steps": 10})
+@pytest.mark.parametrize(
+    ("module", "name"), [("schedulefree", "AdamWScheduleFree"), ("accelerando", "ScheduleFreeAdamW")]
+)
+def test_schedule_free_warm_up_is_schedule(module, name):
+    rows = shares(module, name, {"lr": 1e-3, "warmup_steps": 10})
     assert rows[0]["log_schedule"] == pytest.approx(math.log(1e-4))
     assert rows[20]["log_schedule"] == pytest.approx(math.log(1e-3))
 
 
 def test_there_are_thirty_third_party_peers_from_five_libraries():
-    third = [(m, n) for m, n, _ in PEERS if m != "torch.optim"]
+    third = [(m, n) for m, n, _ in PEERS if m not in ("torch.optim", "accelerando")]
     assert len(set(third)) >= 30
     assert len({m for m, _ in third}) >= 5

@@ -75,3 +75,11 @@ def test_readings_without_a_gain_are_left_out():
     gain = np.where(np.arange(100) < 50, 1.0, 2.0)
     gain[[3, 70]] = [0.0, np.nan]
     assert rise_of(readings(gain, np.ones(100))) == (51, pytest.approx(2.0))
+
+
+def test_a_rise_of_the_nominal_rate_counts_and_is_gone_per_nominal_rate():
+    nominal = np.where(np.arange(100) < 50, 1.0, 3.0)
+    gain = nominal * np.where(np.arange(100) < 50, 1.0, 2.0)
+    assert rise_of(readings(gain, np.ones(100), nominal)) == (51, pytest.approx(6.0))
+    assert rise_of(readings(gain / nominal, np.ones(100))) == (51, pytest.approx(2.0))
+    assert rise_of(readings(nominal, np.ones(100), nominal)) == (51, pytest.approx(3.0))

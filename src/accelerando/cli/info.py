@@ -13,6 +13,11 @@ def command() -> None:
     """Print versions, devices, and which backend steps which parameters, and why."""
     import torch
 
+    from accelerando.engine import cache
+    from accelerando.engine.cpu import modules
+
+    missing = modules.why_not()
+    half = "bfloat16, float16" if missing is None and modules.has_float16() else "bfloat16"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     rows = [
         ("accelerando", version("accelerando")),
@@ -20,11 +25,16 @@ def command() -> None:
         ("torch", torch.__version__),
         ("platform", f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"),
         ("GPUs", ", ".join(gpus) or "none"),
+        ("numba", missing or version("numba")),
         (
-            "backend",
-            "eager for every device and dtype: it is the specification, and the one backend there is",
+            "cpu",
+            f"not here: {missing}"
+            if missing
+            else f"dense CPU parameters of float32, float64, {half} and complex: compiled, one call a step",
         ),
+        ("eager", "every other device, dtype and layout: plain tensor operations, the specification"),
         ("computes in", "float32; float64 for float64 parameters; state is kept in the same"),
+        ("kernels", f"{cache.directory()} ({cache.VARIABLE} sets it)"),
     ]
     for name, value in rows:
         click.echo(f"{name:<13}{value}")

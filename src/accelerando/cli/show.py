@@ -5,9 +5,9 @@ import click
 
 @click.command()
 @click.argument("method")
-@click.option("--backend", type=click.Choice(["eager"]), default="eager", show_default=True)
+@click.option("--backend", type=click.Choice(["eager", "cpu"]), default="cpu", show_default=True)
 def command(method: str, backend: str) -> None:
-    """Print the source that BACKEND makes of METHOD's functions."""
+    """Print the source that BACKEND makes of METHOD's functions, for float32 parameters."""
     from accelerando.engine import registry, show
     from accelerando.errors import HyperparameterError
 
@@ -17,4 +17,4 @@ def command(method: str, backend: str) -> None:
         raise click.UsageError(str(error)) from None
     for rule in cls.rules.values():  # type: ignore[attr-defined]  # every registered class is an engine optimizer
         click.echo(f"# {rule.name}, {backend}\n")
-        click.echo(show.source(rule))
+        click.echo(show.source(rule, backend))

@@ -10,6 +10,7 @@ import os
 import stat
 import sys
 import tempfile
+import threading
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,8 @@ from types import ModuleType
 from accelerando.engine.options import say_once
 
 VARIABLE = "ACCELERANDO_CACHE_DIR"
+
+_one_at_a_time = threading.RLock()  # a module half imported by one thread must not be used by another
 
 
 def wanted() -> Path:
@@ -73,10 +76,11 @@ def load(stem: str, text: str, *ingredients: str) -> ModuleType:
     """
     made_of = "\0".join((version("accelerando"), sys.version, *ingredients, text))
     name = f"{stem}_{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
-    path = directory() / f"{name}.py"
-    if not _holds(path, text):
-        _write_once(path, text)
-    return _import(name, path)
+    with _one_at_a_time:
+        path = directory() / f"{name}.py"
+        if not _holds(path, text):
+            _write_once(path, text)
+        return _import(name, path)
 
 
 def _holds(path: Path, text: str) -> bool:

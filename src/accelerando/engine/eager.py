@@ -70,6 +70,7 @@ class EagerLot:
     def __init__(self, rule: Rule, items: Sequence[Item]) -> None:
         self.rule, self.items = rule, items
         self.works: list[_Work] = []
+        self.uniform: list[int] = []
 
     def refresh(self, grads: Sequence[Tensor]) -> bool:
         """Take this step's gradients; any will do."""
@@ -90,16 +91,16 @@ class EagerLot:
         """Run `direction`, store the buffers, and `apply` where nothing is waited for; each item's sums."""
         columns = (*self.rule.columns, *(self.rule.decided if self.rule.decides_first else ()))
         self.works = []
-        sums = np.zeros((len(self.items), len(self.rule.sums)))
-        for k, (item, row) in enumerate(zip(self.items, rows.which, strict=True)):
+        sums: list[Tensor] = []
+        for item, row in zip(self.items, rows.which, strict=True):
             factor, *scalars = rows.values[row]
             work = _Work(item, factor, dict(zip(columns, scalars, strict=True)))
-            sums[k] = list(work.first().values())
+            sums += work.first()
             if self.rule.two_passes:
                 self.works.append(work)
             else:
                 work.second({})
-        return sums
+        return _read(sums).reshape(len(self.items), len(self.rule.sums))
 
     def second(self, decided: Table) -> None:
         """Run `apply` with each item's decisions."""
@@ -116,8 +117,8 @@ class _Work:
         self.like = compute_dtype(_real(item.p).dtype)
         self.values: dict[str, Tensor] = {}
 
-    def first(self) -> dict[str, float]:
-        """Run `direction`; store the buffers; return this tensor's sums."""
+    def first(self) -> list[Tensor]:
+        """Run `direction`; store the buffers; return this tensor's sums, not yet read from its device."""
         rule, like, buffers = self.rule, self.like, self.item.buffers()
         p, g = _real(self.item.p).to(like), _real(self.item.g).to(like)
         values = {c: number(v, like) for c, v in self.scalars.items()}
@@ -130,7 +131,7 @@ class _Work:
         for name, buffer in buffers.items():
             _real(buffer).copy_(values[name])
         self.values = values
-        return {s: float(values[s].double().sum()) for s in rule.sums}
+        return [values[s].double().sum() for s in rule.sums]
 
     def second(self, decided: Mapping[str, float]) -> None:
         """Run `apply` with what was decided, and store the parameter."""
@@ -138,6 +139,17 @@ class _Work:
         (new,) = on_tensors(self.rule.apply)(self.like, *(values[a] for a in self.rule.apply.arguments))
         _real(self.item.p).copy_(new)
         self.values = {}
+
+
+def _read(numbers: Sequence[Tensor]) -> Table:
+    """The numbers, waiting once for each device, not once for each."""
+    places: dict[torch.device, list[int]] = {}
+    for k, one in enumerate(numbers):
+        places.setdefault(one.device, []).append(k)
+    found = np.zeros(len(numbers))
+    for at in places.values():
+        found[at] = torch.stack([numbers[k] for k in at]).cpu().numpy()
+    return found
 
 
 def _real(x: Tensor) -> Tensor:

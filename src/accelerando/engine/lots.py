@@ -45,6 +45,8 @@ class Lot(Protocol):
 
     rule: Rule
     items: Sequence[Item]
+    uniform: list[int]
+    """For each item, its group's place among the lot's groups: the row it reads where a group is of one age."""
     settles: bool
     """Whether decisions per tensor are made inside `first`, and nothing is left for `second`."""
 
@@ -68,6 +70,7 @@ class Segment:
     per_item: bool
     """Whether each item has a row of its own, because scalars ask for memory that is kept per tensor."""
     ages: list[int] = field(default_factory=list)
+    """Where the ages of its items are among those of all."""
 
 
 def segments(rule: Rule, items: Sequence[Item]) -> list[Segment]:

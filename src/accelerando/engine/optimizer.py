@@ -1,11 +1,11 @@
 """The shell: a real `torch.optim.Optimizer` around a rule."""
 
 import inspect
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Literal
 
 import torch
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.optim import optimizer as torch_shell
 
 from accelerando.engine import registry, state, stepping
@@ -103,7 +103,8 @@ class Optimizer(torch.optim.Optimizer):
         except Exception:
             self.param_groups.pop()
             raise
-        state.begin_memory(group, self.rule_of(group))
+        rule = self.rule_of(group)
+        state.begin_memory(group, rule, [g for g in self.param_groups[:-1] if self.rule_of(g) is rule])
 
     @classmethod
     def rule_of(cls, group: Mapping[str, Any]) -> Rule:
@@ -210,7 +211,6 @@ def _check_group(owner: str, fields: Mapping[str, Any], group: Mapping[str, Any]
         raise HyperparameterError(f"{owner}: capturable=True is refused{place}; scalars are made on the host")
 
 
-@torch.no_grad()
 def _run(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
     loss = None
     if closure is not None:
@@ -221,11 +221,13 @@ def _run(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
 
 
 def _outside_graphs(run: Callable[..., Any]) -> Callable[..., Any]:
-    """``run``, left out of compiled graphs; the compiler, slow to import, is not imported for it."""
+    """``run``, left out of compiled graphs; where none is being made or run, nothing is asked of the compiler."""
     left_out = torch._disable_dynamo(run)  # type: ignore[attr-defined]
 
     def call(*arguments: Any) -> Any:
-        return left_out(*arguments) if "torch._dynamo" in sys.modules else run(*arguments)
+        if torch.compiler.is_dynamo_compiling() or get_eval_frame_callback() is not None:
+            return left_out(*arguments)
+        return run(*arguments)
 
     return call
 

@@ -53,7 +53,12 @@ class Plan:
         self.positions = [[position[id(i.p)] for i in lot.items] for lot in self.lots]
         self.straight = self.positions == [list(range(len(self.params)))]
         self.segments: list[list[Segment]] = [segments(lot.rule, lot.items) for lot in self.lots]
+        for lot, parts in zip(self.lots, self.segments, strict=True):
+            lot.uniform = [k for k, part in enumerate(parts) for _ in range(part.begin, part.end)]
         self.groups = list({id(i.group): i.group for i in found}.values())
+        self.plain = [(False, None, "propagate")] * len(self.groups)
+        self.ones = {id(g): 1.0 for g in self.groups}
+        self.tensors = any(isinstance(lot, EagerLot) for lot in self.lots)
         self.counted = [i.index for i in found]
         self.all_counted = sorted(self.counted) == list(range(len(self.pool.ages)))
         self.raw = [p for lot in self.lots if isinstance(lot, CpuLot) for p in lot.params]

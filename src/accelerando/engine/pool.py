@@ -4,7 +4,7 @@ A count per parameter is the layout that checkpoints and other tools know; one v
 """
 
 from collections.abc import Sequence
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any
 
 import numpy as np
@@ -39,7 +39,10 @@ class Pool:
         """Whether these are the states, and they still see this pool."""
         if len(states) != len(self.states) or not all(map(is_, states, self.states)):
             return False
-        return all(all(map(is_, [s[name] for s in owners], views)) for name, owners, views in self._views)
+        for name, owners, views in self._views:
+            if not all(map(is_, map(itemgetter(name), owners), views)):
+                return False
+        return True
 
     def _share(
         self, name: str, vector: torch.Tensor, owners: list[dict[str, Any]], at: Sequence[int]

@@ -2,13 +2,21 @@
 
 from accelerando.engine import eager, host
 from accelerando.engine.anatomy import Rule
+from accelerando.engine.cpu import source as cpu
+
+BACKENDS = ("eager", "cpu")
 
 
-def source(rule: Rule) -> str:
-    """What runs for ``rule``: the scalar table's row and the decision on the host, the rest on tensors."""
-    texts = [host.row_source(rule)]
-    texts.append(eager.source(rule.direction))
+def source(rule: Rule, backend: str) -> str:
+    """What runs for ``rule``: the scalar table's row and the decision on the host, the rest as the backend has it."""
+    on_host = [host.row_source(rule)]
     if rule.decide is not None:
-        texts.append(host.decide_source(rule))
-    texts.append(eager.source(rule.apply))
-    return "\n".join(texts)
+        on_host.append(host.decide_source(rule))
+    return "\n".join([*on_host, *_elementwise(rule, backend)])
+
+
+def _elementwise(rule: Rule, backend: str) -> list[str]:
+    if backend == "eager":
+        return [eager.source(rule.direction), eager.source(rule.apply)]
+    settles = rule.two_passes and rule.scope == "tensor"
+    return [cpu.text(cpu.Kernel(rule, cpu.Scheme("f32", "f32", "f32"), settles))]

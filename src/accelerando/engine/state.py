@@ -1,6 +1,6 @@
 """What an optimizer remembers: made at the first gradient, loaded at full precision."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -28,11 +28,16 @@ def begin(p: torch.Tensor, rule: Rule, group: Mapping[str, Any]) -> dict[str, An
     return made
 
 
-def begin_memory(group: dict[str, Any], rule: Rule) -> None:
-    """Give a group the memory of its rule, where it has none; memory per tensor is in the state instead."""
-    if rule.scope != "tensor":
-        for name in rule.memory:
-            group.setdefault(name, _start(rule, name, group))
+def begin_memory(group: dict[str, Any], rule: Rule, others: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Give a group the memory of its rule, where it has none; memory per tensor is in the state instead.
+
+    A decision over all groups is one: a group that comes later takes over what the ``others`` remember.
+    """
+    if rule.scope == "tensor":
+        return
+    shared = others[0] if others and rule.scope == "all" else {}
+    for name in rule.memory:
+        group.setdefault(name, shared.get(name, _start(rule, name, group)))
 
 
 def _start(rule: Rule, name: str, group: Mapping[str, Any]) -> float:

@@ -17,17 +17,28 @@ def step(optimizer: Any, rule_of: RuleOf) -> None:
     """Make one step of ``optimizer``, or leave everything as it is."""
     plan: Plan | None = optimizer.__dict__.get("_plan")
     if plan is None or not plan.refresh():
-        fresh = not optimizer.state
-        plan = optimizer._plan = Plan(optimizer, rule_of)
-        if fresh and plan.is_rehearsal():
-            return
-    factors = _gradient_factors(plan)
-    if factors is not None:
-        _Step(plan, factors).run()
+        plan = _plan(optimizer, rule_of)
+    if plan is not None and (factors := _gradient_factors(plan)) is not None:
+        if plan.tensors:
+            with torch.no_grad():
+                _Step(plan, factors).run()
+        else:
+            _Step(plan, factors).run()
+
+
+@torch.no_grad()
+def _plan(optimizer: Any, rule_of: RuleOf) -> Plan | None:
+    """A new plan; None if this step is the checkpoint library's rehearsal, which must not count."""
+    fresh = not optimizer.state
+    plan = optimizer._plan = Plan(optimizer, rule_of)
+    return None if fresh and plan.is_rehearsal() else plan
 
 
 def _gradient_factors(plan: Plan) -> dict[int, float] | None:
     """Group id → what its gradients are multiplied by; None if this step is to be skipped."""
+    settings = [(g["maximize"], g["max_grad_norm"], g["on_nonfinite"]) for g in plan.groups]
+    if settings == plan.plain:
+        return plan.ones
     factors = {id(g): -1.0 if g["maximize"] else 1.0 for g in plan.groups}
     clipped = {id(g): g["max_grad_norm"] for g in plan.groups if g["max_grad_norm"] is not None}
     policies = {id(g): g["on_nonfinite"] for g in plan.groups if g["on_nonfinite"] != "propagate"}
@@ -59,6 +70,7 @@ class _Step:
         self.plan, self.factors = plan, factors
         self.first_rows: dict[int, tuple[float, ...]] = {}
         """Group id → the scalars of its first parameter, which decisions of the group see."""
+        self.decided_first: dict[int, tuple[float, ...]] = {}
         self.remembered: list[tuple[dict[str, Any], Mapping[str, float]]] = []
 
     def run(self) -> None:
@@ -72,7 +84,7 @@ class _Step:
         for lot, parts in zip(plan.lots, plan.segments, strict=True):
             if lot.settles:
                 self._lend_memory(lot)
-            sums.append(lot.first(self._rows(lot.rule, parts, ages)))
+            sums.append(lot.first(self._rows(lot, parts, ages)))
             if lot.settles:
                 self._take_memory_back(lot)
         if any(lot.rule.sums and not lot.settles for lot in plan.lots):
@@ -82,7 +94,21 @@ class _Step:
         if plan.raw:
             torch.autograd.graph.increment_version(plan.raw)
 
-    def _rows(self, rule: Rule, parts: list[Segment], ages: list[float]) -> Rows:
+    def _rows(self, lot: Any, parts: list[Segment], ages: list[float]) -> Rows:
+        rule, values = lot.rule, []
+        row, which = host.row(rule), lot.uniform
+        for part in parts:
+            group, mine = part.group, [ages[k] for k in part.ages]
+            if part.per_item or mine.count(mine[0]) != len(mine):
+                return self._uneven_rows(rule, parts, ages)
+            made = row(group, mine[0], group)
+            self.first_rows.setdefault(id(group), made)
+            early = self._decide_first(rule, group) if rule.decides_first else ()
+            values.append((self.factors[id(group)], *made, *early))
+        return Rows(values, which)
+
+    def _uneven_rows(self, rule: Rule, parts: list[Segment], ages: list[float]) -> Rows:
+        """As `_rows`, where parameters of one group differ in age or memory."""
         values: list[tuple[float, ...]] = []
         which: list[int] = []
         row = host.row(rule)
@@ -90,15 +116,15 @@ class _Step:
             group, mine = part.group, [ages[k] for k in part.ages]
             if part.per_item:
                 made = [(age, self._memory(rule, group, k)) for age, k in zip(mine, part.ages, strict=True)]
-                lines = list(range(len(values), len(values) + len(made)))
+                which += range(len(values), len(values) + len(made))
             else:
                 kinds = {age: len(values) + k for k, age in enumerate(dict.fromkeys(mine))}
-                made, lines = [(age, group) for age in kinds], [kinds[age] for age in mine]
+                made = [(age, group) for age in kinds]
+                which += [kinds[age] for age in mine]
             rows = [row(group, age, memory) for age, memory in made]
             self.first_rows.setdefault(id(group), rows[0])
             early = self._decide_first(rule, group) if rule.decides_first else ()
             values += [(self.factors[id(group)], *r, *early) for r in rows]
-            which += lines
         return Rows(values, which)
 
     def _memory(self, rule: Rule, group: Mapping[str, Any], index: int) -> Mapping[str, Any]:
@@ -107,9 +133,12 @@ class _Step:
         return {n: float(self.plan.pool.memory[n][index]) for n in rule.memory}
 
     def _decide_first(self, rule: Rule, group: dict[str, Any]) -> tuple[float, ...]:
-        results = _ask(rule, {}, self.first_rows[id(group)], group)
-        self.remembered.append((group, {n: results[n] for n in rule.memory}))
-        return tuple(results[n] for n in rule.decided)
+        key = id(group)
+        if key not in self.decided_first:
+            results = _ask(rule, {}, self.first_rows[key], group)
+            self.remembered.append((group, {n: results[n] for n in rule.memory}))
+            self.decided_first[key] = tuple(results[n] for n in rule.decided)
+        return self.decided_first[key]
 
     def _decide(self, sums: list[Table | None]) -> None:
         """Decide for every tensor or group, remember, and finish the lots that waited."""

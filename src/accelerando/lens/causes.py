@@ -1,85 +1,109 @@
-"""log(gain) as a sum of causes, for one tensor, a group or a whole optimizer."""
+"""log(gain) as a sum of causes, for every tensor, every group and the whole optimizer at once."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from accelerando.lens.recipes import CAUSES
+from accelerando.lens.watch import Tensor
+
+Array = npt.NDArray[np.float64]
 
 RIGHT = 0.999
 """How parallel the recipe's direction and the displacement must be for their ratio to be a trust ratio."""
 
 
 @dataclass(frozen=True)
-class Chain:
-    """The squared norms along one tensor's step, from the gradient given to the displacement.
+class Chains:
+    """The squared norms along each tensor's step, from the gradient given to the displacement.
 
     Attributes:
-        given: ‖g‖² of the gradient the optimizer was given.
-        moved: ‖d‖², decay's share taken out.
-        rate: the nominal rate.
-        stages: (cause, squared norm) after each cause, in order.
-        scalars: cause → factor, applied after the stages.
-        along: ⟨direction, d⟩, which says whether the recipe's direction is the one taken.
-        trusts: whether what is left is a trust ratio.
+        given: ‖g‖² of the gradient the optimizer was given, by tensor.
+        moved: ‖d‖², decay's share taken out, by tensor.
+        stages: squared norms of the vectors on the way, by tensor and place; NaN past a tensor's last.
+        causes: of these, by tensor.
+        factors: cause → the scalar it multiplied the last vector with, by tensor; the rate is "schedule".
+        trusted: whether a trust ratio is among a tensor's factors.
+        right: |cos| between the recipe's direction and the displacement, by tensor; NaN if either is nothing.
     """
 
-    given: float
-    moved: float
-    rate: float
-    stages: tuple[tuple[str, float], ...]
-    scalars: Mapping[str, float]
-    along: float
-    trusts: bool = False
+    given: Array
+    moved: Array
+    stages: Array
+    causes: tuple[tuple[str, ...], ...]
+    factors: dict[str, Array]
+    trusted: npt.NDArray[np.bool_]
+    right: Array
 
     @property
-    def right(self) -> float:
-        """|cos| between the recipe's direction and the displacement; NaN if either is nothing."""
-        last = self.stages[-1][1] if self.stages else self.given
-        size = math.sqrt(last * self.moved)
-        return abs(self.along) / size if size > 0 else math.nan
-
-    def factors(self) -> dict[str, float]:
-        """The scalars that multiply the direction, the rate and a trust ratio among them."""
-        factors = dict(self.scalars)
-        factors["schedule"] = factors.get("schedule", 1.0) * self.rate
-        last = self.stages[-1][1] if self.stages else self.given
-        known = math.prod(factors.values())
-        if self.trusts and "trust ratio" not in factors and self.right >= RIGHT and known > 0:
-            factors["trust ratio"] = math.sqrt(self.moved / last) / known
-        return factors
+    def scale(self) -> Array:
+        """All factors together, by tensor."""
+        return math.prod(self.factors.values(), start=np.ones_like(self.given))
 
 
-def attribute(chains: Sequence[Chain]) -> dict[str, float] | None:
-    """Cause → its share of log(gain) over all these tensors together; the shares add up to it exactly.
+def chains_of(tensors: Sequence[Tensor]) -> Chains:
+    """The chains of some tensors."""
+    given, moved, along = (np.array([t.sums[k] for t in tensors]) for k in ("gg", "dd", "along"))
+    stages = np.full((len(tensors), max(len(t.causes) for t in tensors)), np.nan)
+    last = given.copy()
+    for i, t in enumerate(tensors):
+        if t.causes:
+            stages[i, : len(t.causes)] = t.stages
+            last[i] = t.stages[-1]
+    factors = {"schedule": np.array([t.lr for t in tensors])}
+    for cause in dict.fromkeys(cause for t in tensors for cause in t.scalars):
+        own = np.array([t.scalars.get(cause, 1.0) for t in tensors])
+        factors[cause] = factors[cause] * own if cause in factors else own
+    with np.errstate(all="ignore"):
+        right = np.abs(along) / np.sqrt(last * moved)
+        right[~(last * moved > 0)] = np.nan
+        known = math.prod(factors.values(), start=np.ones(len(tensors)))
+        told = np.array(["trust ratio" in t.scalars for t in tensors])
+        found = np.array([t.trusts for t in tensors]) & ~told & (right >= RIGHT) & (known > 0)
+        if found.any():
+            ratio = np.where(found, np.sqrt(moved / last) / known, 1.0)
+            factors["trust ratio"] = ratio * factors.get("trust ratio", 1.0)
+    return Chains(given, moved, stages, tuple(t.causes for t in tensors), factors, told | found, right)
+
+
+def attribute(chains: Chains, scoped: Callable[[Array], Array]) -> Array:
+    """Each cause's share of log(gain), by scope and cause; the shares of a scope add up to it exactly.
 
     Each cause turns one vector into the next; its share is the logarithm of the ratio of their norms. Over
     several tensors the norms are those of all of them, each scaled by what applied to it so far.
 
+    Args:
+        chains: of the tensors.
+        scoped: sums a column over the tensors of each scope.
+
     Returns:
-        None where log(gain) is not a number: no gradient, or nothing moved.
+        NaN for a scope whose log(gain) is not a number: no gradient, or nothing moved.
     """
-    shares = dict.fromkeys(CAUSES, 0.0)
-    given, moved = sum(c.given for c in chains), sum(c.moved for c in chains)
-    if not (given > 0 and moved > 0 and math.isfinite(given) and math.isfinite(moved)):
-        return None
-    squares = [c.given for c in chains]
-    for k in range(max(len(c.stages) for c in chains)):
-        for i, chain in enumerate(chains):
-            if k < len(chain.stages):
-                before, squares[i] = sum(squares), chain.stages[k][1]
-                shares[chain.stages[k][0]] += _step(before, sum(squares))
-    scalars = [c.factors() for c in chains]
-    for cause in CAUSES:
-        before = sum(squares)
-        squares = [x * s.get(cause, 1.0) ** 2 for x, s in zip(squares, scalars, strict=True)]
-        shares[cause] += _step(before, sum(squares))
-    shares["method"] += 0.5 * math.log(moved) - 0.5 * math.log(given) - sum(shares.values())
+    given, moved = scoped(chains.given), scoped(chains.moved)
+    shares = np.zeros((len(given), len(CAUSES)))
+    squares, before = chains.given, given
+    for k in range(chains.stages.shape[1]):
+        here = [causes[k] if k < len(causes) else "" for causes in chains.causes]
+        for cause in dict.fromkeys(c for c in here if c):
+            squares = np.where([c == cause for c in here], chains.stages[:, k], squares)
+            after = scoped(squares)
+            shares[:, CAUSES.index(cause)] += _step(before, after)
+            before = after
+    for cause, factor in chains.factors.items():
+        squares = squares * factor**2
+        after = scoped(squares)
+        shares[:, CAUSES.index(cause)] += _step(before, after)
+        before = after
+    gains = 0.5 * np.log(moved) - 0.5 * np.log(given)
+    shares[:, CAUSES.index("method")] += gains - shares.sum(axis=1)
+    shares[~((given > 0) & (moved > 0) & np.isfinite(gains))] = np.nan
     return shares
 
 
-def _step(before: float, after: float) -> float:
+def _step(before: Array, after: Array) -> Array:
     """Half the logarithm of a ratio of squares; nothing is attributed to a cause that zeroes or blows up."""
-    if before > 0 and after > 0 and math.isfinite(before) and math.isfinite(after):
-        return 0.5 * math.log(after / before)
-    return 0.0
+    sound = (before > 0) & (after > 0) & np.isfinite(before) & np.isfinite(after)
+    return np.where(sound, 0.5 * np.log(np.where(sound, after / before, 1.0)), 0.0)

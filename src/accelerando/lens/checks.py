@@ -6,10 +6,11 @@ from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Protocol
 
+from accelerando.lens.causes import chains_of
 from accelerando.lens.codes import CODES
 from accelerando.lens.recipes import CAUSES
 from accelerando.lens.rise import Found, find_rise
-from accelerando.lens.rows import CAUSE_FIELDS, Row, chain_of
+from accelerando.lens.rows import CAUSE_FIELDS, Row
 from accelerando.lens.shapes import risen_past_a_cosine
 from accelerando.lens.watch import Step
 
@@ -110,11 +111,14 @@ class SelfRaised:
     def __init__(self) -> None:
         self.points: dict[int, list[Point]] = {}
         self.said: dict[int, float] = {}
-        self.count = 0
+        self.count, self.next = 0, self.EVERY
 
     def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
         """A rise within a stretch of constant nominal rate; again only when it has doubled since."""
         self.count += 1
+        look = self.count == self.next
+        if look:  # ever more rarely: each look is at everything since the nominal rate last changed
+            self.next += max(self.EVERY, self.count // 16)
         for row in rows:
             if row["scope"] != "group":
                 continue
@@ -125,7 +129,7 @@ class SelfRaised:
                 points.append(point)
             if len(points) > self.ROOM:
                 del points[1::2]
-            if self.count % self.EVERY == 0:
+            if look:
                 yield from self._look(step, row["group"], points)
 
     def _look(self, step: Step, group: int, points: list[Point]) -> Iterator[Event]:
@@ -151,7 +155,7 @@ class PastCosine:
             rates.append((step.step, float(group.get("lr") or 0.0)))
             if len(rates) > self.ROOM:
                 del rates[1::2]
-            if index in self.said or len(rates) < 12:
+            if index in self.said or len(rates) < 12 or rates[-1][1] <= rates[-2][1]:
                 continue
             bottom = risen_past_a_cosine(rates)
             if bottom is not None:
@@ -304,13 +308,11 @@ class OtherRate:
         for row in rows:
             if row["scope"] != "group":
                 continue
-            tensors = [t for t in step.tensors if t.group == row["group"]]
             off = self.off.setdefault(row["group"], [])
             if len(off) >= self.ROW:
                 continue
-            right = all(t.whole and (t.sums["dd"] == 0 or chain_of(t).right > 0.9999) for t in tensors)
             method = row["log_method"]
-            if not right or method is None or abs(method) < self.LEAST:
+            if method is None or abs(method) < self.LEAST or not _as_the_recipe_says(step, row["group"]):
                 off.clear()
                 continue
             off.append(method)
@@ -318,6 +320,15 @@ class OtherRate:
                 factor = math.exp(median(off))
                 cause = f"the steps are {factor:.4g} times what lr = {row['lr']:.4g} asks for"
                 yield event("LR108", step, cause, row["group"], None, factor)
+
+
+def _as_the_recipe_says(step: Step, group: int) -> bool:
+    """Whether every step of a group went where a recipe that is all there is to the method points."""
+    tensors = [t for t in step.tensors if t.group == group]
+    if not all(t.whole for t in tensors):
+        return False
+    right = chains_of(tensors).right
+    return all(t.sums["dd"] == 0 or cosine > 0.9999 for t, cosine in zip(tensors, right, strict=True))
 
 
 class NotFinite:

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from accelerando.engine.optimizer import Optimizer
+
 FLAGS = ("decoupled_weight_decay", "weight_decouple", "decouple", "decoupled_decay", "decoupled")
 """Keys by which torch, pytorch_optimizer, prodigyopt, dadaptation and timm say that decay is decoupled."""
 
@@ -13,11 +15,16 @@ ALWAYS = frozenset({"AdamW", "AdamWLegacy", "NAdamW", "Lion", "Adan", "AdaBelief
 
 
 def decoupled(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> bool:
-    """Whether this group's ``weight_decay`` acts on the weights and not through the gradient."""
+    """Whether this group's ``weight_decay`` acts on the weights and not through the gradient.
+
+    A rule of ours says so by taking ``shrink`` where it applies the step.
+    """
     for flag in FLAGS:
         value = group.get(flag, getattr(optimizer, flag, None))
         if value is not None:
             return bool(value)
+    if isinstance(optimizer, Optimizer):
+        return "shrink" in type(optimizer).rule_of(group).apply.arguments
     return type(optimizer).__name__ in ALWAYS
 
 
@@ -32,4 +39,15 @@ def shrinkage(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> flo
         return 0.0
     if group.get("fixed_decay"):
         return decay
-    return decay * float(group.get("lr") or 0.0) * float(group.get("d", 1.0))
+    rate = float(group.get("lr") or 0.0) * float(group.get("d", 1.0))
+    return decay * rate * _correction(optimizer, group)
+
+
+def _correction(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:
+    """The bias correction in the rate of the methods that adapt d, for a group's oldest parameter; else 1."""
+    if not group.get("use_bias_correction"):
+        return 1.0
+    states = [optimizer.state[p] for p in group["params"] if p in optimizer.state]
+    made = group.get("k", max((float(s["step"]) for s in states if "step" in s), default=0.0))
+    beta1, beta2 = group["betas"]
+    return float((1 - beta2 ** (made + 1)) ** 0.5 / (1 - beta1 ** (made + 1)))

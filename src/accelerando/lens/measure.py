@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
 
+import numpy as np
 import torch
 
 from accelerando.errors import HyperparameterError
+from accelerando.lens.flat import flat
 from accelerando.lens.rise import rise_of
-from accelerando.lens.snapshot import Call, Snapshot
-from accelerando.lens.sums import inner, reduced
+from accelerando.lens.snapshot import Call, Memories, Snapshot, moved
+from accelerando.lens.sums import Sums, summed
 from accelerando.lens.unwrap import unwrap
 
 __all__ = ["Measure", "Reading", "measure", "rise_of"]
@@ -82,7 +84,8 @@ class Measure:
             raise HyperparameterError(f"measure: every must be an integer of at least 1, got {every}")
         self.every = every
         self._readings: list[Reading] = []
-        self._pending: tuple[int, float, torch.Tensor] | None = None
+        self._pending: tuple[int, float, Sums, list[torch.Tensor]] | None = None
+        self._memories = Memories()
         self._before: Snapshot | None = None
         self._open: FrameType | None = None
         self._calls = 0
@@ -106,6 +109,7 @@ class Measure:
         for hook in self._hooks:
             hook.remove()
         self._before = self._open = None
+        self._memories = Memories()
 
     @property
     def readings(self) -> tuple[Reading, ...]:
@@ -123,7 +127,7 @@ class Measure:
         if (self._calls - 1) % self.every:
             return None
         with torch.no_grad():
-            self._before = Snapshot(optimizer, self._keep_gradients)
+            self._before = Snapshot(optimizer, self._memories, self._keep_gradients)
             return self._before.watch(args, kwargs)
 
     def _post(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -136,21 +140,22 @@ class Measure:
         self._fetch()
         self._keep_gradients = before.altered() or (self._keep_gradients and bool(self._readings))
         rate = _nominal(before)
-        with torch.no_grad():
-            sums = _totals(before)
+        with torch.no_grad(), np.errstate(all="ignore"):
+            sums = _sums(before)
+        before.release()
         if sums is None:
             return
-        if rate == 0 and not bool(sums[0]):
+        if rate == 0 and not any(gg for gg, _, _ in sums.table(())):
             self._calls -= 1
             return
-        self._pending = (self._calls, rate, sums)
+        self._pending = (self._calls, rate, sums, [h.p for h in before.held if h.given() is not None])
 
     def _fetch(self) -> None:
         if self._pending is None:
             return
-        step, rate, sums = self._pending
+        step, rate, sums, owners = self._pending
         self._pending = None
-        gg, gd, dd = sums.tolist()
+        gg, gd, dd = (sum(column) for column in zip(*sums.table(owners), strict=True))
         if not (math.isfinite(gg) and math.isfinite(dd) and math.isfinite(gd)) or gg <= 0:
             return
         g, d = math.sqrt(gg), math.sqrt(dd)
@@ -158,13 +163,24 @@ class Measure:
         self._readings.append(Reading(step, rate, d / g, alignment, -gd / gg, g, d))
 
 
-def _totals(before: Snapshot) -> torch.Tensor | None:
-    """⟨g,g⟩, ⟨g,d⟩, ⟨d,d⟩ over every parameter with a gradient, on one device; None without any."""
-    rows, owners = [], []
-    for held, g, d in before.stepped():
-        rows.append(torch.stack([inner(g, g), inner(g, d), inner(d, d)]))
-        owners.append(held.p)
-    return reduced(rows, owners).sum(0) if rows else None
+def _sums(before: Snapshot) -> Sums | None:
+    """⟨g,g⟩, ⟨g,d⟩, ⟨d,d⟩ of every parameter with a gradient; None without any."""
+    held = [(h, g) for h in before.held if (g := h.given()) is not None]
+    if not held:
+        return None
+    sums = Sums(len(held), 3)
+    now = [flat(h.p) for h, _ in held]
+    kinds: dict[float, list[int]] = {}
+    for row, (h, _) in enumerate(held):
+        kinds.setdefault(h.keep, []).append(row)
+    for keep, rows in kinds.items():
+        for block in before.blocks([(row, held[row][0]) for row in rows]):
+            g = block.gather(lambda row: held[row][1])
+            d = moved(block, block.gather(now.__getitem__), keep)
+            x, y = summed(g), summed(d)
+            for column, (a, b) in enumerate(((x, x), (x, y), (y, y))):
+                sums.add(block.segments, column, a, b)
+    return sums
 
 
 def _nominal(before: Snapshot) -> float:

@@ -5,13 +5,14 @@ scalars it multiplied the last one with. What it does not know is left to the re
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
-from accelerando.lens.sums import local
+from accelerando.lens.flat import flat
+from accelerando.lens.formulas import Divided, Formula, Moments, Rms, Sgd, Unknown
 
 CAUSES = (
     "schedule",
@@ -28,7 +29,7 @@ CAUSES = (
 """What can raise or lower log(gain). "schedule" is the nominal rate's, "method" the remainder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Stepped:
     """One parameter, just after its step.
 
@@ -37,29 +38,42 @@ class Stepped:
         group: its options as the step found them.
         after: its options now.
         state: its state now.
-        g: this rank's share of the gradient the step used.
-        p: makes this rank's share of the weights the step found.
+        size: how many real numbers this rank holds of it.
+        decoupled: whether decay was taken from the weights directly.
     """
 
     name: str
     group: Mapping[str, Any]
     after: Mapping[str, Any]
     state: Mapping[str, Any]
-    g: torch.Tensor
-    p: Callable[[], torch.Tensor]
+    size: int
+    decoupled: bool
 
     def get(self, option: str, otherwise: Any = 0.0) -> Any:
         """An option of the group, ``otherwise`` if it has none."""
         value = self.group.get(option)
         return otherwise if value is None else value
 
-    def buffer(self, *names: str) -> torch.Tensor | None:
-        """The first of these state tensors that there is and that has this share's shape."""
-        for name in names:
-            value = self.state.get(name)
-            if isinstance(value, torch.Tensor) and local(value).shape == self.g.shape:
-                return local(value)
-        return None
+    def number(self, option: str, otherwise: float = 0.0) -> float:
+        """The same as a number."""
+        return float(self.get(option, otherwise))
+
+    def buffer(self, *names: str) -> str | None:
+        """The first of these names under which the state has a tensor of this share's size."""
+        return next((name for name in names if self.read(name) is not None), None)
+
+    def read(self, name: str) -> torch.Tensor | None:
+        """A state tensor, flat; None if there is none of this share's size."""
+        value = self.state.get(name)
+        if not isinstance(value, torch.Tensor):
+            return None
+        share = flat(value)
+        return share if share.numel() == self.size else None
+
+    @property
+    def decay(self) -> float:
+        """λ, where decay acts through the gradient."""
+        return 0.0 if self.decoupled else self.number("weight_decay")
 
     @property
     def t(self) -> int:
@@ -70,26 +84,58 @@ class Stepped:
         return 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Way:
     """From a gradient to a direction.
 
     Attributes:
-        stages: (cause, vector) in order; the step is the last vector times the scalars.
+        formula: makes the vectors; the step is the last one times the scalars.
+        causes: of the vectors, in order.
+        reads: the state tensors that the formula reads.
         scalars: cause → factor, all above zero. The nominal rate is not among them.
         trusts: whether what is left, if the direction is right, is a layer's trust ratio.
-        whole: whether stages and scalars are all there is, so that a remainder is a surprise.
-        rates: lr/(√v̂ + ε), where the method has such a thing.
+        whole: whether vectors and scalars are all there is, so that a remainder is a surprise.
     """
 
-    stages: tuple[tuple[str, torch.Tensor], ...]
+    formula: Formula
+    causes: tuple[str, ...]
+    reads: tuple[str, ...] = ()
     scalars: Mapping[str, float] = field(default_factory=dict)
     trusts: bool = False
     whole: bool = True
-    rates: torch.Tensor | None = None
 
 
-UNKNOWN = Way((), whole=False)
+UNKNOWN = Way(Unknown(), (), whole=False)
+
+
+class Ways:
+    """The recipes of one step; parameters of the same age and group, with alike states, share one."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[Any, ...], Way] = {}
+
+    def of(self, s: Stepped, group: int) -> tuple[Way, tuple[torch.Tensor, ...]]:
+        """The recipe that fits a parameter's state, and the buffers it reads, flat."""
+        if "trust_ratio" in s.state:
+            way = way_of(s)
+            return way, _read(s, way)
+        key = (group, s.t, *s.state)
+        way = self._known.get(key) or self._known.setdefault(key, way_of(s))
+        try:
+            return way, _read(s, way)
+        except KeyError:  # its buffers are of other sizes
+            way = way_of(s)
+            return way, _read(s, way)
+
+
+def _read(s: Stepped, way: Way) -> tuple[torch.Tensor, ...]:
+    buffers = []
+    for name in way.reads:
+        buffer = s.read(name)
+        if buffer is None:
+            raise KeyError(name)
+        buffers.append(buffer)
+    return tuple(buffers)
 
 
 def way_of(s: Stepped) -> Way:
@@ -107,127 +153,113 @@ def way_of(s: Stepped) -> Way:
     return UNKNOWN
 
 
-def _decayed(s: Stepped) -> tuple[tuple[tuple[str, torch.Tensor], ...], torch.Tensor]:
-    """The gradient with decay added, where decay acts through the gradient."""
-    decay = float(s.get("weight_decay"))
-    if not decay or s.get("decoupled"):
-        return (), s.g
-    g = s.g + decay * s.p()
-    return (("decay", g),), g
+def _named(s: Stepped, *causes: str) -> tuple[str, ...]:
+    return ("decay", *causes) if s.decay else causes
 
 
 def _sgd(s: Stepped) -> Way:
-    stages, g = _decayed(s)
-    momentum = float(s.get("momentum"))
+    momentum = s.number("momentum")
     buffer = s.buffer("momentum_buffer")
     if momentum and buffer is None:
         return UNKNOWN
-    if buffer is not None and momentum:
-        stages += (("agreement", g + momentum * buffer if s.get("nesterov", False) else buffer),)
-    return Way(stages)
+    formula = Sgd(s.decay, momentum, bool(s.get("nesterov", False)))
+    if buffer is None or not momentum:
+        return Way(formula, _named(s))
+    return Way(formula, _named(s, "agreement"), (buffer,))
 
 
 def _rmsprop(s: Stepped) -> Way:
-    stages, g = _decayed(s)
     v = s.buffer("square_avg")
     if v is None:
         return UNKNOWN
-    mean = s.buffer("grad_avg")
-    if mean is not None and s.get("centered", False):
-        v = v - mean * mean
-    rates = 1 / (v.sqrt() + float(s.get("eps")))
-    stages += (("second moment", g * rates),)
-    buffer = s.buffer("momentum_buffer")
-    if buffer is not None and s.get("momentum"):
-        stages += (("agreement", buffer),)
-    return Way(stages, rates=rates)
+    reads, causes = [v], ["second moment"]
+    mean = s.buffer("grad_avg") if s.get("centered", False) else None
+    momentum = s.buffer("momentum_buffer") if s.get("momentum") else None
+    if mean is not None:
+        reads.append(mean)
+    if momentum is not None:
+        reads.append(momentum)
+        causes.append("agreement")
+    formula = Rms(s.decay, s.number("eps"), mean is not None, momentum is not None)
+    return Way(formula, _named(s, *causes), tuple(reads))
 
 
 def _adagrad(s: Stepped) -> Way:
-    stages, g = _decayed(s)
     v = s.buffer("sum")
     if v is None:
         return UNKNOWN
-    rates = 1 / (v.sqrt() + float(s.get("eps")))
-    slowed = 1 / (1 + (s.t - 1) * float(s.get("lr_decay")))
-    return Way((*stages, ("second moment", g * rates)), {"schedule": slowed}, rates=rates)
+    slowed = 1 / (1 + (s.t - 1) * s.number("lr_decay"))
+    formula = Divided(s.decay, 1.0, s.number("eps"))
+    return Way(formula, _named(s, "second moment"), (v,), {"schedule": slowed})
 
 
 def _schedule_free(s: Stepped) -> Way:
-    v = s.buffer("exp_avg_sq")
-    if v is None or not s.t:
+    v, t = s.buffer("exp_avg_sq"), s.t
+    if v is None or not t:
         return UNKNOWN
     beta2 = float(s.get("betas")[1])
-    rates = 1 / ((v / (1 - beta2**s.t)).sqrt() + float(s.get("eps")))
-    asked, used = float(s.get("lr")), float(s.after.get("scheduled_lr", s.get("lr")))
+    asked, warm = s.number("lr"), s.number("warmup_steps")
+    used = float(s.after.get("scheduled_lr", asked * min(1.0, t / warm) if warm else asked))
     scalars = {"schedule": used / asked} if asked and used else {}
-    return Way((("second moment", s.g * rates),), scalars, whole=False, rates=rates)
-
-
-def _adam(s: Stepped) -> Way:
-    """Adam and what descends from it: moments, then whatever scalars the class is known to add."""
-    first = s.buffer("exp_avg")
-    t = s.t
-    if first is None or not t or len(s.get("betas")) < 2:
-        return UNKNOWN
-    beta1, beta2 = (float(b) for b in s.get("betas")[:2])
-    bias1, bias2 = 1 - beta1**t, 1 - beta2**t
-    rectified = _rectification(s, t, beta2, bias2)
-    lamb = "lamb" in s.name.lower()
-    stages, _ = ((), None) if lamb else _decayed(s)
-    scale = float(s.get("d", 1.0)) if _adapts_distance(s) else 1.0
-    m = first / (bias1 * _first_scale(s))
-    stages += (("agreement", m),)
-    rates = None
-    second = s.buffer("max_exp_avg_sq", "max_exp_avg_var") if s.get("amsgrad", False) else None
-    second = second if second is not None else s.buffer("exp_avg_sq", "exp_avg_var", "exp_avg_s", "exp_inf")
-    if second is not None and rectified is not None:
-        rates = _rates(s, second, bias2, scale)
-        stages += (("second moment", m * rates),)
-    elif second is None:
-        return Way(stages, whole=False)
-    decay = float(s.get("weight_decay"))
-    if lamb and decay and not s.get("decoupled"):
-        stages += (("decay", stages[-1][1] + decay * s.p()),)
-    scalars = _scalars(s, bias1, bias2, rectified)
-    return Way(stages, scalars, trusts=lamb, whole=s.name in WHOLE, rates=rates)
+    formula = Divided(0.0, 1 / (1 - beta2**t), s.number("eps"))
+    return Way(formula, ("second moment",), (v,), scalars, whole=False)
 
 
 WHOLE = frozenset({"Adam", "AdamW", "RAdam", "AdaBelief", "Adamax", "Prodigy", "DAdaptAdam"})
 """Adam-likes whose step is all in the recipe, so that a remainder means another rate than the group's."""
 
 
-def _rates(s: Stepped, second: torch.Tensor, bias2: float, scale: float) -> torch.Tensor:
-    """1/(√v̂ + ε), with ε where the class puts it, and d taken out of moments that carry it."""
-    eps = float(s.get("eps", 1e-8))
-    if s.name == "Adamax":
-        return 1 / second
-    if s.name == "Prodigy":
-        second = second / (scale * scale)
+def _adam(s: Stepped) -> Way:
+    """Adam and what descends from it: moments, then whatever scalars the class is known to add."""
+    first, t = s.buffer("exp_avg"), s.t
+    if first is None or not t or len(s.get("betas")) < 2:
+        return UNKNOWN
+    beta1, beta2 = (float(b) for b in s.get("betas")[:2])
+    bias1, bias2 = 1 - beta1**t, 1 - beta2**t
+    rectified = _rectification(s, t, beta2, bias2)
+    lamb = "lamb" in s.name.lower()
+    decay = 0.0 if lamb else s.decay
+    m = 1 / (bias1 * _first_scale(s))
+    causes: tuple[str, ...] = ("decay", "agreement") if decay else ("agreement",)
+    second = s.buffer("max_exp_avg_sq", "max_exp_avg_var") if s.get("amsgrad", False) else None
+    second = second if second is not None else s.buffer("exp_avg_sq", "exp_avg_var", "exp_avg_s", "exp_inf")
+    if second is None:
+        return Way(Moments(decay, m, None, 0.0, False, 0.0), causes, (first,), whole=False)
+    inside = s.decay if lamb else 0.0
+    formula, reads = Moments(decay, m, None, 0.0, False, inside), [first]
+    if rectified is not None:
+        formula = _divided(s, decay, m, bias2, inside)
+        reads.append(second)
+        causes += ("second moment",)
+    causes += ("decay",) if inside else ()
+    scalars = _scalars(s, bias1, bias2, rectified)
+    return Way(formula, causes, tuple(reads), scalars, trusts=lamb, whole=s.name in WHOLE)
+
+
+def _divided(s: Stepped, decay: float, m: float, bias2: float, inside: float) -> Moments:
+    """With ε where the class puts it, and d taken out of moments that carry it."""
+    eps = s.number("eps", 1e-8)
+    scale = s.number("d", 1.0) if s.name == "Prodigy" else 1.0
     if s.name in ("RAdam", "Prodigy", "DAdaptAdam"):
         eps = eps / math.sqrt(bias2)
-    return 1 / ((second / bias2).sqrt() + eps)
+    return Moments(decay, m, 1 / (bias2 * scale * scale), eps, s.name == "Adamax", inside)
 
 
 def _first_scale(s: Stepped) -> float:
     """What the first moment was multiplied with besides 1 − β1: Prodigy's has d, D-Adaptation's its rate."""
     if s.name == "Prodigy":
-        return float(s.get("d", 1.0))
+        return s.number("d", 1.0)
     if s.name == "DAdaptAdam":
         t, (beta1, beta2) = s.t, s.get("betas")
         corrected = math.sqrt(1 - beta2**t) / (1 - beta1**t) if s.get("use_bias_correction", False) else 1.0
-        return float(s.get("d", 1.0)) * float(s.get("lr")) * corrected or 1.0
+        return s.number("d", 1.0) * s.number("lr") * corrected or 1.0
     return 1.0
-
-
-def _adapts_distance(s: Stepped) -> bool:
-    return s.name in ("Prodigy", "DAdaptAdam")
 
 
 def _scalars(s: Stepped, bias1: float, bias2: float, rectified: float | None) -> dict[str, float]:
     scalars = {} if rectified in (None, 1.0) else {"rectification": float(rectified or 1.0)}
-    if _adapts_distance(s):
-        scalars["distance"] = float(s.get("d", 1.0))
+    if s.name in ("Prodigy", "DAdaptAdam"):
+        scalars["distance"] = s.number("d", 1.0)
         if not s.get("use_bias_correction", False):
             scalars["bias correction"] = bias1 / math.sqrt(bias2)
     elif s.group.get("bias_correction") is False:
@@ -244,7 +276,7 @@ def _rectification(s: Stepped, t: int, beta2: float, bias2: float) -> float | No
         return 1.0
     longest = 2 / (1 - beta2) - 1
     length = longest - 2 * t * beta2**t / bias2
-    if length <= 5:
+    if length <= max(4.0, s.number("rectify_threshold", 5.0)):
         return None
     return math.sqrt(
         (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length),

@@ -12,6 +12,7 @@ import torch
 
 from accelerando.errors import HyperparameterError
 from accelerando.lens.checks import Event, Point, cause_of, checks, point_of
+from accelerando.lens.micro import noise_scale
 from accelerando.lens.names import Names
 from accelerando.lens.rise import find_rise
 from accelerando.lens.rows import Row, rows_of
@@ -146,6 +147,35 @@ class Lens:
     def rose(self, scope: str = "group") -> list[Rise]:
         """The rises of gain at unchanged gradient scale, by group or by ``"tensor"``; empty if none."""
         return rises_of(self.recording, scope)
+
+    def micro(self) -> None:
+        """Say that a micro-batch has gone backward, so that the gradient noise scale can be told.
+
+        Call it after each ``backward()`` of gradients that are accumulated, the last one before the step
+        included; steps that are not sampled cost nothing.
+        """
+        for watch in self._watches:
+            watch.micro()
+
+    def noise_scale(self, scope: str = "group") -> dict[tuple[int, int | None, str | None], float | None]:
+        """(optimizer, group, tensor) → the gradient noise scale tr Σ/‖G‖², in micro-batches.
+
+        Times the examples in a micro-batch, it is the batch size beyond which a larger batch helps less than
+        in proportion (McCandlish et al. 2018, arXiv:1812.06162, appendix A.1). It is of all samples with
+        `micro`; empty without.
+
+        Args:
+            scope: ``"optimizer"``, ``"group"`` or ``"tensor"``.
+
+        Returns:
+            None where the samples are too few to tell a gradient from its noise.
+        """
+        found: dict[tuple[int, int | None, str | None], list[tuple[int, float, float]]] = {}
+        for row in self.recording.rows(scope):
+            if row["micro_batches"] and row["micro_grad_norm"] is not None:
+                one = (row["micro_batches"], row["micro_grad_norm"] ** 2, row["grad_norm"] ** 2)
+                found.setdefault((row["optimizer"], row["group"], row["tensor"]), []).append(one)
+        return {place: noise_scale(pairs) for place, pairs in found.items()}
 
     def report(self, path: str | os.PathLike[str]) -> Path:
         """Write a self-contained HTML page with figures, and return where."""

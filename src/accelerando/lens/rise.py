@@ -48,11 +48,14 @@ def rise_of(readings: Sequence[HasGain], least: float = 1.1) -> tuple[int, float
     """The largest rise of gain at unchanged gradient scale, as ``(step, factor)``; None if it never rose.
 
     Gain is compared between the medians of two windows, an earlier and a later one, so that a few odd steps
-    neither make nor hide a rise. From the rise of log(gain) beyond that of the nominal rate, whatever a fall
-    of the gradient norm between the same windows can account for is taken off (an adaptive method divides by
-    the gradient's scale, so a falling gradient alone lifts its gain): the factor is a lower bound, never the
-    echo of a smaller gradient. It must reach ``least`` and stand 5 standard errors above the noise between
-    neighbouring readings.
+    neither make nor hide a rise. What the nominal rate rose by counts in full; of what gain rose by beyond
+    that, as much is taken off as a fall of the gradient norm between the same windows can account for (an
+    adaptive method divides by the gradient's scale, so a falling gradient alone lifts its gain). The factor
+    is so a lower bound, never the echo of a smaller gradient. It must reach ``least`` and stand 5 standard
+    errors above the noise between neighbouring readings.
+
+    A rise that the schedule asked for is therefore found too. To ask only for what the optimizer did by
+    itself, give readings whose gain is divided by their nominal rate and whose nominal rate is 1.
 
     Args:
         readings: in order of time; those with a gain or gradient norm that is not positive are left out.

@@ -80,6 +80,7 @@ class Store:
         self.recording = Recording()
         self._stride: dict[int, int] = {}
         self._seen: dict[int, int] = {}
+        self._rows = 0
         self._file: int | None = None
         if self.path is not None:
             self._open(self.path)
@@ -88,6 +89,7 @@ class Store:
         """Recording of an optimizer goes on after ``step``."""
         if any(s.optimizer == optimizer for s in self.recording.samples):
             self.recording.forget(optimizer, step)
+            self._rows = len(self.recording.rows())
             self._write([{"kind": "resume", "optimizer": optimizer, "step": step}])
 
     def add(self, sample: Sample) -> None:
@@ -97,7 +99,8 @@ class Store:
             return
         self.recording.samples.append(sample)
         self._write(_lines(sample))
-        if sum(len(s.rows) for s in self.recording.samples) > self.limit:
+        self._rows += len(sample.rows)
+        if self._rows > self.limit:
             self._thin()
 
     def event(self, event: dict[str, Any]) -> None:
@@ -114,6 +117,7 @@ class Store:
     def _open(self, path: Path) -> None:
         if path.exists() and path.stat().st_size:
             self.recording, complete = _parse(path)
+            self._rows = len(self.recording.rows())
             self._file = _opened(path, os.O_RDWR)
             os.truncate(self._file, complete)
             os.lseek(self._file, 0, os.SEEK_END)
@@ -131,6 +135,7 @@ class Store:
         for optimizer in count:
             self._stride[optimizer] = 2 * self._stride.get(optimizer, 1)
         self.recording.samples = kept
+        self._rows = len(self.recording.rows())
         if self.path is None or self._file is None:
             return
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")

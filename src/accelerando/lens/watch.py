@@ -6,32 +6,23 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import numpy as np
 import torch
 
 from accelerando.lens.measure import runs_in
-from accelerando.lens.recipes import Stepped, Way, way_of
-from accelerando.lens.snapshot import Call, Held, Snapshot
-from accelerando.lens.sums import inner, local, reduced
-
-STAGES = 4
-"""The most stages a recipe has."""
-
-COLUMNS = ("gg", "gd", "dd", "pp", "along", "decay", "nonfinite", "size", "agree", "judged")
-"""The sums of a tensor, then those of its stages: all additive over shards, one reduction for a step."""
-
-QUANTILES = (0.05, 0.5, 0.95)
-SAMPLE = 4096
-"""Quantiles are of at most this many evenly spaced weights."""
+from accelerando.lens.micro import Ended, Micro
+from accelerando.lens.snapshot import Call, Memories
+from accelerando.lens.taking import COLUMNS, WIDTH, Compared, Seen, Taken, plain, quantiles
+from accelerando.lens.yielded import Yielded, begun
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """What was summed over one parameter.
 
     Attributes:
         name: readable.
         group: its group's index.
-        shape: of the whole parameter.
         lr: the nominal rate its step found.
         keep: what decoupled decay left of its weights.
         causes: of its stages, in order.
@@ -39,13 +30,12 @@ class Tensor:
         scalars: cause → factor.
         trusts: whether what is left is a trust ratio.
         whole: whether the recipe is all there is to the method.
-        sums: by `COLUMNS`.
+        sums: by `COLUMNS`, and ``small`` and ``big``, the mean ‖·‖² of micro-batches and that of all.
         quantiles: of lr/(√v̂ + ε), None where there is none.
     """
 
     name: str
     group: int
-    shape: tuple[int, ...]
     lr: float
     keep: float
     causes: tuple[str, ...]
@@ -69,6 +59,7 @@ class Step:
         tensors: those that had a gradient.
         idle: the names of those that want one and had none.
         precision: the lowest-precision dtype among them.
+        micro: of how many micro-batches the gradients are known to be sums; 0 if that was not told.
     """
 
     optimizer: int
@@ -78,18 +69,17 @@ class Step:
     tensors: tuple[Tensor, ...]
     idle: tuple[str, ...]
     precision: str
+    micro: int = 0
 
 
 @dataclass
 class _Pending:
-    """A sampled step whose sums are still on their way."""
+    """A sampled step whose direction is yet to be judged, or whose sums are still on their way."""
 
     step: int
-    snapshot: Snapshot
-    held: list[Held]
-    moved: list[torch.Tensor]
-    ways: list[Way]
-    rows: list[torch.Tensor]
+    before: Compared | Yielded
+    taken: Taken
+    micro: Ended | None
     judged: bool = False
 
 
@@ -112,7 +102,9 @@ class Watch:
         self.optimizer, self.index, self.every = optimizer, index, every
         self.calls = start
         self._name, self._deliver = name, deliver
-        self._before: Snapshot | None = None
+        self._memories = Memories()
+        self._micro = Micro()
+        self._before: Compared | Yielded | None = None
         self._pending: _Pending | None = None
         self._open: FrameType | None = None
         self._keep_gradients = True  # until a step shows that it leaves them alone
@@ -127,11 +119,20 @@ class Watch:
             hook.remove()
         self._before = self._open = None
         self.flush()
+        self._memories = Memories()
+
+    def micro(self) -> None:
+        """A micro-batch has gone backward; nothing is done unless the coming step is to be sampled."""
+        if self.calls % self.every == 0:
+            groups = self.optimizer.param_groups
+            with torch.no_grad(), np.errstate(all="ignore"):
+                self._micro.add([p for group in groups for p in group["params"] if p.requires_grad])
 
     def flush(self) -> None:
         """Hand over the pending step as it is."""
         pending, self._pending = self._pending, None
         if pending is not None:
+            pending.before.release()
             self._deliver(self._step_of(pending))
 
     def _pre(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Call | None:
@@ -141,12 +142,15 @@ class Watch:
         self._open = caller
         self._before = None
         self.calls += 1
-        with torch.no_grad():
+        sampled = not (self.calls - 1) % self.every
+        if self._pending is None and not sampled:
+            return None
+        with torch.no_grad(), np.errstate(all="ignore"):
             if len(args) < 2 and kwargs.get("closure") is None:
                 self._judge()
-            if (self.calls - 1) % self.every:
+            if not sampled:
                 return None
-            self._before = Snapshot(optimizer, self._keep_gradients)
+            self._before = begun(optimizer) or Compared(optimizer, self._memories, self._keep_gradients)
             return self._before.watch(args, kwargs)
 
     def _post(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -154,7 +158,9 @@ class Watch:
             return
         self._open = None
         before, self._before = self._before, None
-        with torch.no_grad():
+        if before is None and self._pending is None:
+            return
+        with torch.no_grad(), np.errstate(all="ignore"):  # a gradient may be infinite
             self._judge()
             if before is None:
                 return
@@ -167,155 +173,54 @@ class Watch:
         if pending is None or pending.judged:
             return
         pending.judged = True
-        for held, d, row in zip(pending.held, pending.moved, pending.rows, strict=True):
-            if held.p.grad is not None and not held.p.grad.is_sparse and local(held.p.grad).shape == d.shape:
-                product = d.neg_().mul_(local(held.p.grad))
-                row[8:10] = torch.stack([product.sum(), product.abs_().sum()])
-        pending.moved = []
-        if all(row.device.type == "cpu" for row in pending.rows):
+        pending.before.judge(pending.taken.seen)
+        pending.before.release()
+        if pending.taken.sums.here:
             self.flush()
 
-    def _take(self, before: Snapshot) -> None:
-        altered = before.altered()
-        self._keep_gradients = altered
-        held, moved, ways, rows = [], [], [], []
-        name = type(self.optimizer).__name__
-        for one, g, d in before.stepped():
-            way, row = _summed(self.optimizer, name, before, one, g, d, altered)
-            held.append(one)
-            moved.append(d)
-            ways.append(way)
-            rows.append(row)
-        if not rows:
+    def _take(self, before: Compared | Yielded) -> None:
+        self._keep_gradients = before.altered()
+        taken = before.take(self.optimizer)
+        if not taken.seen or (not _has_rate(before) and not taken.pushed()):
+            if taken.seen:
+                self.calls -= 1  # checkpointing code making the optimizer create its state, not a step
+            before.release()
             return
-        if not any(float(group.get("lr") or 0.0) for group in before.groups) and not bool(
-            sum(row[0].cpu() for row in rows)
-        ):
-            self.calls -= 1  # checkpointing code making the optimizer create its state, not a step
-            return
-        self._pending = _Pending(self.calls, before, held, moved, ways, rows)
+        self._pending = _Pending(self.calls, before, taken, self._micro.end())
 
     def _step_of(self, pending: _Pending) -> Step:
-        table = reduced(pending.rows, [h.p for h in pending.held]).tolist()
-        groups = pending.snapshot.groups
+        seen, micro = pending.taken.seen, pending.micro
+        small = {} if micro is None else micro.table()
+        table = pending.taken.sums.table([one.held.p for one in seen])
+        groups = pending.before.groups
         tensors = tuple(
-            _tensor(self._name(h.p, h.group), h, way, row, groups[h.group], pending.judged)
-            for h, way, row in zip(pending.held, pending.ways, table, strict=True)
+            self._tensor(one, [*row[:WIDTH], *small.get(id(one.held.p), (0.0, 0.0))], thinned, groups)
+            for one, row, thinned in zip(seen, table, pending.taken.thinned, strict=True)
         )
-        precision = min((h.p.dtype for h in pending.held), key=lambda d: torch.finfo(d).bits)
+        precision = min({one.held.p.dtype for one in seen}, key=lambda d: (torch.finfo(d).bits, str(d)))
         return Step(
             self.index,
             pending.step,
             type(self.optimizer).__name__,
-            tuple(_plain(group) for group in groups),
+            tuple(plain(group) for group in groups),
             tensors,
-            tuple(self._name(h.p, h.group) for h in pending.snapshot.held if h.version < 0),
+            tuple(self._name(h.p, h.group) for h in pending.before.held if h.version < 0),
             str(precision).removeprefix("torch."),
+            0 if micro is None else micro.count,
         )
 
-
-def _summed(
-    optimizer: torch.optim.Optimizer,
-    name: str,
-    before: Snapshot,
-    held: Held,
-    g: torch.Tensor,
-    d: torch.Tensor,
-    altered: bool,
-) -> tuple[Way, torch.Tensor]:
-    """A parameter's recipe and its row of sums."""
-    state = optimizer.state.get(held.p, {})
-    now = local(held.p.detach())
-    old: list[torch.Tensor] = []
-
-    def p() -> torch.Tensor:
-        if not old:
-            old.append((now - d).div_(held.keep or 1.0))
-        return old[0]
-
-    used = _used(held, g) if altered else g
-    group, after = before.groups[held.group], optimizer.param_groups[held.group]
-    way = way_of(Stepped(name, group | {"decoupled": held.keep != 1}, after, state, used, p))
-    stages = [vector for _, vector in way.stages]
-    if used is not g:
-        way = Way((("clipping", used), *way.stages), way.scalars, way.trusts, way.whole, way.rates)
-        stages.insert(0, used)
-    decay = float(group.get("weight_decay") or 0.0) if held.keep == 1 else 0.0
-    pulled = decay * p() if decay else None
-    if pulled is not None and way.rates is not None and not way.trusts:
-        pulled = pulled * way.rates
-    gg, zero = inner(g, g), g.new_zeros(())
-    row = [
-        gg,
-        inner(g, d),
-        inner(d, d),
-        inner(p(), p()),
-        inner(stages[-1] if stages else g, d),
-        inner(pulled, pulled) if pulled is not None else zero,
-        _nonfinite(g, gg),
-        g.new_tensor(float(g.numel())),
-        zero,
-        zero,
-        *(inner(stage, stage) for stage in stages),
-        *([zero] * (STAGES - len(stages))),
-    ]
-    kept = Way(
-        tuple((c, zero) for c, _ in way.stages), way.scalars, way.trusts, way.whole, _thin(held.p, way)
-    )
-    return kept, torch.stack([x.to(torch.float64) for x in row])
+    def _tensor(
+        self, one: Seen, row: list[float], thinned: list[torch.Tensor], groups: list[dict[str, Any]]
+    ) -> Tensor:
+        held, way, causes = one.held, one.way, one.causes
+        lr = float(groups[held.group].get("lr") or 0.0)
+        sums = dict(zip(COLUMNS, row, strict=False), small=row[-2], big=row[-1])
+        return Tensor(
+            self._name(held.p, held.group), held.group, lr, held.keep, causes,
+            tuple(row[len(COLUMNS) : len(COLUMNS) + len(causes)]), way.scalars, way.trusts, way.whole,
+            sums, quantiles(thinned, lr),
+        )  # fmt: skip
 
 
-def _used(held: Held, g: torch.Tensor) -> torch.Tensor:
-    """The gradient the step left behind, where that is the given one made shorter; else the given one."""
-    if held.p.grad is None or held.gradient is None or not held.altered():
-        return g
-    left = local(held.p.grad)
-    gg, ll, gl = (float(inner(a, b)) for a, b in ((g, g), (left, left), (g, left)))
-    shorter = 0 < ll < gg and gl > 0 and gl * gl >= (1 - 1e-9) * ll * gg
-    return left if shorter else g
-
-
-def _nonfinite(g: torch.Tensor, gg: torch.Tensor) -> torch.Tensor:
-    """How many elements are not finite; on a CPU counted only where their sum of squares is not."""
-    if g.device.type == "cpu" and bool(gg.isfinite()):
-        return g.new_zeros(())
-    return (~g.isfinite()).sum()
-
-
-def _thin(p: torch.Tensor, way: Way) -> torch.Tensor | None:
-    """Quantiles of the recipe's rates; None for a sharded parameter, whose shares have no common order."""
-    if way.rates is None or hasattr(p, "to_local") or not way.rates.numel():
-        return None
-    flat = way.rates.reshape(-1)
-    some = flat[:: max(1, -(-flat.numel() // SAMPLE))].float()
-    return torch.quantile(some, some.new_tensor(QUANTILES))
-
-
-def _tensor(
-    name: str, held: Held, way: Way, row: list[float], group: Mapping[str, Any], judged: bool
-) -> Tensor:
-    sums = dict(zip(COLUMNS, row, strict=False))
-    if not judged:
-        sums["agree"] = sums["judged"] = 0.0
-    lr = float(group.get("lr") or 0.0)
-    quantiles = None if way.rates is None else tuple(lr * q for q in way.rates.tolist())
-    causes = tuple(cause for cause, _ in way.stages)
-    stages = tuple(row[len(COLUMNS) :][: len(causes)])
-    shape = tuple(held.p.shape)
-    return Tensor(
-        name, held.group, shape, lr, held.keep, causes, stages, way.scalars, way.trusts, way.whole, sums,
-        quantiles,
-    )  # fmt: skip
-
-
-def _plain(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of a group."""
-    plain: dict[str, Any] = {}
-    for key, value in group.items():
-        if isinstance(value, torch.Tensor) and value.numel() == 1:
-            plain[key] = float(value)
-        elif isinstance(value, bool | int | float) or (
-            isinstance(value, tuple | list) and all(isinstance(x, int | float) for x in value)
-        ):
-            plain[key] = tuple(value) if isinstance(value, list) else value
-    return plain
+def _has_rate(before: Compared | Yielded) -> bool:
+    return any(float(group.get("lr") or 0.0) for group in before.groups)

@@ -9,11 +9,17 @@ from accelerando.optim.accelerando import Accelerando
 from accelerando.optim.adabelief import AdaBelief
 from accelerando.optim.adam import Adam
 from accelerando.optim.adamw import AdamW
+from accelerando.optim.dadaptadam import DAdaptAdam
 from accelerando.optim.groups import param_groups
 from accelerando.optim.lamb import LAMB
+from accelerando.optim.prodigy import Prodigy
 from accelerando.optim.radam import RAdam
+from accelerando.optim.schedulefreeadamw import ScheduleFreeAdamW
 
-__all__ = ["LAMB", "Accelerando", "AdaBelief", "Adam", "AdamW", "RAdam", "create", "list", "param_groups"]
+__all__ = [
+    "LAMB", "Accelerando", "AdaBelief", "Adam", "AdamW", "DAdaptAdam", "Prodigy", "RAdam",
+    "ScheduleFreeAdamW", "create", "list", "param_groups",
+]  # fmt: skip
 
 
 def create(name: str, params: Any, **options: Any) -> Optimizer:

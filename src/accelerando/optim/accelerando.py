@@ -1,17 +1,17 @@
 """Accelerando: Adam's direction at a rate that the method raises and settles by itself."""
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 
 from accelerando.errors import HyperparameterError
 from accelerando.optim.adamw import AdamW
+from accelerando.optim.outlook import Outlook
 from accelerando.optim.trace import Trace, Turn
-from accelerando.rule import Betas, Cap, NonNegative, Optimizer, abs, minimum, maximum, sqrt, where
-
+from accelerando.rule import Betas, Cap, NonNegative, Optimizer, abs, maximum, minimum, sqrt, where
 
 FLOOR = 0.005
 """Where the probe begins, in units of the scale: so small a step cannot hurt."""
@@ -24,13 +24,15 @@ class Accelerando(Optimizer):
 
     Source: this library, ``docs/guide/self-raising.md``, which also says where it fails. The signal is the
     normalised hypergradient (Almeida et al. 1998; Baydin et al. 2018, arXiv:1703.04782), here called
-    agreement, :math:`a = Σ g u / Σ |g u|`, summed over all parameters, between a new gradient g and the
-    direction u before it. Linear decay to zero: Defazio et al. (2023), arXiv:2310.07831.
+    agreement, :math:`a = Σ g m/v / Σ |g m/v|`, summed over all parameters, between a new gradient g and the momentum
+    m before it, each coordinate in its own units. Linear decay to zero: Defazio et al. (2023), arXiv:2310.07831.
 
-    Update: AdamW's, at the rate ``min(10^(t-1) lr, rate · scale)``; ``rate`` is a share of the weights' initial size:
+    Update: AdamW's, at the rate :math:`\min(10^{t-1} lr, ρ s)`, s being the weights' initial size;
+    ρ moves in three ways:
 
-    - *probe*: ×1.2 or less a step, while the recent mean of a is above zero, from 0.005 up to 0.4;
-    - *rise*: for a quarter of the run, linear from a tenth of where the probe stopped to 1.5 of it (at most 0.4);
+    - *probe*: from 0.005, ×1.1 or less a step while the recent mean of a is above zero, until the sum of a has fallen
+      clearly below its top;
+    - *rise*: for a quarter of the run, linear from zero to twice the ρ of that top, at most 0.4;
     - *settle*: linear to zero over what is left.
 
     Args:
@@ -43,12 +45,13 @@ class Accelerando(Optimizer):
         total_steps: the steps of the whole run, > 0; the rate is zero from there on. None: the rise lasts
             twice as long as the probe (40 steps at least), and then the rate falls as
             :math:`\sqrt{3r/(2r + t)}`, r being the step at which the rise ended, until `cooldown` is called.
-        scale: the group's unit of rate, > 0. None: the root mean square of the non-zero initial weights of its
-            tensors with two axes or more; without any, that of the whole optimizer's, else of its vectors, else 0.05.
+        scale: the group's unit of rate s, > 0. None: the root mean square of a matrix's non-zero initial entries,
+            the middle one of the group's matrices; without any, of everybody's matrices, else tensors, else 0.05.
 
+    Under ``on_nonfinite="skip"`` a skipped step also halves the rate.
 
     State: ``step``, ``exp_avg``, ``exp_avg_sq`` as `Adam`; in each group, equal in all, the memory of the
-    decision: ``age``, ``rate``, ``agreement``, ``trend``, ``best``, ``flips``, ``span``, ``against``,
+    decision: ``age``, ``rate`` (ρ), ``agreement`` (a), ``trend``, ``best``, ``flips``, ``fall``, ``top``,
     ``crossed``, ``risen``, ``goal``.
 
     Raises:
@@ -159,17 +162,23 @@ class Accelerando(Optimizer):
         if group["scale"] is not None:
             return
         everything = [p for g in self.param_groups for p in g["params"]]
-        places = ([p for p in group["params"] if p.ndim > 1], [p for p in everything if p.ndim > 1], everything)
+        places = (
+            [p for p in group["params"] if p.ndim > 1],
+            [p for p in everything if p.ndim > 1],
+            everything,
+        )
         group["scale"] = next((r for r in map(_middle, places) if r > 0), UNKNOWN_SCALE)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Make one step; a step skipped for a gradient that is not finite halves the rate."""
+        """Make one step; a step that the engine skipped for a gradient that is not finite halves the rate."""
         group = self.param_groups[0]
-        age, used, movement = group["age"], self._rate(group), _movement(group)
+        age, used, movement = group["age"], self._used(group), self._outlook(group).movement(group["age"])
         loss = super().step(closure)
         if group["age"] > age:
             self.trace().add(Turn(int(age) + 1, movement, used, group["agreement"]))
-        elif any(p.grad is not None for g in self.param_groups for p in g["params"]):
+        elif group["on_nonfinite"] == "skip" and any(
+            _spoilt(p.grad) for g in self.param_groups for p in g["params"]
+        ):
             for g in self.param_groups:
                 g["rate"], g["goal"] = g["rate"] / 2, g["goal"] / 2
         return loss
@@ -177,9 +186,13 @@ class Accelerando(Optimizer):
     step.hooked = True  # type: ignore[attr-defined]  # the engine's step runs the hooks
 
     @staticmethod
-    def _rate(group: Mapping[str, Any]) -> float:
+    def _used(group: Mapping[str, Any]) -> float:
         """The absolute rate of a group's next step."""
         return float(min(group["lr"] * 10.0 ** min(group["age"], 30), group["rate"] * group["scale"]))
+
+    @staticmethod
+    def _outlook(group: Mapping[str, Any]) -> Outlook:
+        return Outlook(group["goal"], group["crossed"], group["risen"], group["total_steps"])
 
     def trace(self) -> Trace:
         """What each step did, as `Turn` s; kept on the object, thinned beyond 4,096, begun anew by a checkpoint.
@@ -201,11 +214,64 @@ class Accelerando(Optimizer):
         g = self.param_groups[group]
         return float(g["goal"] * g["scale"]) if g["crossed"] else None
 
+    def cooldown(self, steps: int) -> None:
+        """From the present rate linear to zero in ``steps`` steps, whatever was under way.
 
-def _movement(group: Mapping[str, Any]) -> str:
-    if not group["crossed"]:
-        return "probe"
-    return "rise" if group["age"] < group["risen"] else "settle"
+        Raises:
+            HyperparameterError: ``steps`` is less than 1, or no step was made yet.
+        """
+        if not steps >= 1:
+            raise HyperparameterError(f"Accelerando.cooldown: steps must be in [1, inf), got {steps!r}")
+        if not self.param_groups[0]["age"]:
+            raise HyperparameterError(
+                "Accelerando.cooldown: no step was made, so there is no rate to cool; step first"
+            )
+        for g in self.param_groups:
+            now = g["age"]
+            g.update(goal=g["rate"], crossed=now, risen=now, total_steps=now + steps)
+
+    def to_adamw(
+        self, kind: type[torch.optim.Optimizer] = AdamW, **options: Any
+    ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
+        """AdamW with this state, and a scheduler that goes on as this method would; then drop this one.
+
+        A probe under way ends here: the rise begins at the next step.
+
+        Args:
+            kind: `AdamW`, or ``torch.optim.AdamW``; it takes over the buffers themselves.
+            options: more for its constructor, such as ``fused``.
+
+        Example:
+            >>> p = torch.nn.Parameter(torch.ones(2, 2))
+            >>> optimizer = Accelerando([p], total_steps=10)
+            >>> for _ in range(5):
+            ...     p.grad = torch.ones(2, 2)
+            ...     optimizer.step()
+            >>> adamw, scheduler = optimizer.to_adamw(torch.optim.AdamW)
+            >>> float(adamw.state[p]["step"])
+            5.0
+        """
+        outlooks = [self._outlook(g).ended(g["age"], g["top"] or g["rate"]) for g in self.param_groups]
+        made = kind(
+            [
+                {
+                    "params": g["params"], "lr": o.goal * g["scale"], "betas": g["betas"], "eps": g["eps"],
+                    "weight_decay": g["weight_decay"], "maximize": g["maximize"],
+                }
+                for g, o in zip(self.param_groups, outlooks, strict=True)
+            ],
+            **options,
+        )  # fmt: skip
+        for p, kept in self.state.items():
+            made.state[p] = dict(kept) | {"step": kept["step"].clone()}
+        factors: list[Callable[[int], float]] = [
+            partial(o.share, int(g["age"])) for g, o in zip(self.param_groups, outlooks, strict=True)
+        ]
+        return made, torch.optim.lr_scheduler.LambdaLR(made, factors)
+
+
+def _spoilt(g: torch.Tensor | None) -> bool:
+    return g is not None and not bool(torch.isfinite(g).all())
 
 
 def _middle(tensors: list[torch.Tensor]) -> float:
@@ -216,4 +282,6 @@ def _middle(tensors: list[torch.Tensor]) -> float:
 
 def _root_mean_square(p: torch.Tensor) -> float:
     count = int(torch.count_nonzero(p))
-    return float(torch.linalg.vector_norm(p.detach(), dtype=torch.float64)) / math.sqrt(count) if count else 0.0
+    return (
+        float(torch.linalg.vector_norm(p.detach(), dtype=torch.float64)) / math.sqrt(count) if count else 0.0
+    )

@@ -13,7 +13,7 @@ import torch
 import accelerando.testing.checks  # noqa: F401  (fills the registry)
 from accelerando.testing.papers import Paper, recognise
 from accelerando.testing.registry import CHECKS, Check
-from accelerando.testing.report import Finding, Outcome, Report, failed, inapplicable
+from accelerando.testing.report import Finding, Outcome, Report, Status, failed, inapplicable
 from accelerando.testing.subject import Subject, gradients, starts
 
 
@@ -115,6 +115,9 @@ def _run(check: Check, subject: Subject) -> Finding:
             outcome = check.ask(subject)
         except Exception as error:
             outcome = failed(f"raises {_text(error)}", error=type(error).__name__)
+    reason = subject.paper.exempt.get(check.code) if subject.paper else None
+    if reason and outcome.status is Status.FAILED:
+        outcome = inapplicable(f"{reason}; {outcome.sentence}", **outcome.evidence)
     said = tuple(dict.fromkeys(f"{w.category.__name__}: {w.message}"[:300] for w in caught))
     return Finding(
         check.code, check.kind, check.title, outcome.status, outcome.sentence, outcome.evidence, said

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from operator import attrgetter, is_
+from operator import attrgetter, itemgetter
+from struct import Struct
 from typing import Any
 
 import numpy as np
@@ -51,13 +52,15 @@ class CpuLot:
         self.kernel = Kernel(rule, scheme, self.settles)
         self.params = [i.p for i in items]
         self.states = [i.state for i in items]
-        self.held = [[i.state[b] for i in items] for b in rule.buffers]
+        self.held = [list(i.buffers().values()) for i in items]  # what addresses point to stays alive
+        self.readers = [itemgetter(name) for name in rule.buffers]
         self.sizes = [i.g.numel() for i in items]
         self.dtypes, self.contiguous = [i.g.dtype for i in items], [i.g.is_contiguous() for i in items]
         self.dense = all(self.contiguous)
         self.fixed = self._fixed()
         self.grads = [i.g.data_ptr() for i in items]
         self._make_tables()
+        self.uniform: list[int] = []
 
     @cached_property
     def module(self) -> Any:
@@ -66,14 +69,12 @@ class CpuLot:
 
     def refresh(self, grads: Sequence[torch.Tensor]) -> bool:
         """Take this step's gradients; False if anything but their addresses is not as it was."""
-        if self._fixed() != self.fixed:
-            return False
-        for tensors, name in zip(self.held, self.rule.buffers, strict=True):
-            if not all(map(is_, [s[name] for s in self.states], tensors)):
-                return False
-        contiguous = list(map(_contiguous, grads))
-        same = contiguous == self.contiguous and list(map(_dtype, grads)) == self.dtypes
-        if not same or list(map(_numel, grads)) != self.sizes:
+        if (
+            self._fixed() != self.fixed
+            or list(map(_contiguous, grads)) != self.contiguous
+            or list(map(_numel, grads)) != self.sizes
+            or list(map(_dtype, grads)) != self.dtypes
+        ):
             return False
         if not self.dense and not all(map(alike, grads, self.params)):
             return False
@@ -109,8 +110,8 @@ class CpuLot:
     def _fixed(self) -> list[int]:
         """The addresses of parameters and buffers, which are not expected to change."""
         found = list(map(_address, self.params))
-        for tensors in self.held:
-            found += map(_address, tensors)
+        for buffer in self.readers:
+            found += map(_address, map(buffer, self.states))
         return found
 
     def _make_tables(self) -> None:
@@ -122,7 +123,7 @@ class CpuLot:
         lines = [
             self.fixed[:n],
             self.grads,
-            *(self.fixed[k * n : (k + 1) * n] for k in range(1, 1 + len(self.held))),
+            *(self.fixed[k * n : (k + 1) * n] for k in range(1, 1 + len(rule.buffers))),
         ]
         lines += [(starts + kept.data_ptr()).tolist() for kept in self.kept]
         self.table = np.array([*lines, [0] * n], dtype=np.int64)
@@ -131,6 +132,7 @@ class CpuLot:
         self.elements = sum(elements)
         self.ranges = threads.ranges(self.chunks[2], self.elements)
         self.rows, self.which = np.zeros((1, 1 + len(kernel.columns))), [0] * n
+        self.row = Struct(f"{1 + len(kernel.columns)}d")
         partial = np.zeros((self.chunks.shape[1], len(rule.sums)))
         self.measured = np.zeros((self.chunks.shape[1], 2))
         self.sums, self.decided = np.zeros((n, len(rule.sums))), np.zeros((n, len(rule.decided)))
@@ -146,8 +148,8 @@ class CpuLot:
             self.rows = np.zeros((len(rows.values), self.rows.shape[1]))
             self.arguments = (*self.arguments[:2], self.rows, *self.arguments[3:])
         for k, values in enumerate(rows.values):
-            self.rows[k] = values
-        if rows.which != self.which:
+            self.row.pack_into(self.rows, k * self.row.size, *values)
+        if rows.which is not self.which:
             self.which = rows.which
             self.table[-1] = rows.which
 

@@ -65,7 +65,8 @@ def _theirs(subject: Subject, options: Mapping[str, Any]) -> tuple[dict[str, Pat
 def _papers(paper: Paper, options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Path]:
     origins = _starts()
     series = _gradients(origins)
-    return {name: paper.trajectory(origins[name], series[name], **options) for name in names}
+    paths = paper.trajectories(origins, series, **options)
+    return {name: paths[name] for name in names}
 
 
 def _errors(got: Mapping[str, Path], want: Mapping[str, Path]) -> dict[str, float]:

@@ -39,11 +39,14 @@ def zeros_in_half(subject: Subject) -> Outcome:
 
 @check("C35", "bfloat16 parameters follow the float32 run")
 def half_precision(subject: Subject) -> Outcome:
-    """Steps large enough to show in bfloat16 go where the float32 run goes."""
+    """Steps large enough to show in bfloat16 go where the float32 run goes; a method that rises is given time."""
     one = [(t / 8).to(torch.float32) for t in starts(torch.bfloat16)]
-    steps = [[g.to(torch.bfloat16) for g in step] for step in gradients(20)]
     options = {} if "lr" in subject.options or not subject.takes("lr") else {"lr": 0.0625}
-    want = subject.run(one, [[g.float() for g in step] for step in steps], **options)
+    for length in (20, 40, 80, 160):
+        steps = [[g.to(torch.bfloat16) for g in step] for step in gradients(length)]
+        want = subject.run(one, [[g.float() for g in step] for step in steps], **options)
+        if all(travelled(p, o) > 0.05 * float(o.norm()) for p, o in zip(want, one, strict=True)):
+            break
     got = subject.run([t.to(torch.bfloat16) for t in one], steps, **options)
     distance = gap(got, want, one)
     return verdict(

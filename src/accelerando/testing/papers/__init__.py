@@ -14,12 +14,19 @@ Example:
     [1.0, 0.9, 0.9]
 """
 
+from accelerando.testing.papers.accelerando import accelerando
 from accelerando.testing.papers.adabelief import adabelief
 from accelerando.testing.papers.adam import adam
 from accelerando.testing.papers.adamw import adamw
 from accelerando.testing.papers.catalog import PAPERS, Paper, recognise
+from accelerando.testing.papers.dadaptadam import dadaptadam
 from accelerando.testing.papers.lamb import lamb
 from accelerando.testing.papers.nvlamb import nvlamb
+from accelerando.testing.papers.prodigy import prodigy
 from accelerando.testing.papers.radam import radam
+from accelerando.testing.papers.schedulefreeadamw import schedulefreeadamw
 
-__all__ = ["PAPERS", "Paper", "adabelief", "adam", "adamw", "lamb", "nvlamb", "radam", "recognise"]
+__all__ = [
+    "PAPERS", "Paper", "accelerando", "adabelief", "adam", "adamw", "dadaptadam", "lamb", "nvlamb", "prodigy",
+    "radam", "recognise", "schedulefreeadamw",
+]  # fmt: skip

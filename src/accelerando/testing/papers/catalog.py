@@ -1,18 +1,24 @@
 """Which transcriptions there are, what each stands for, and the variants of each that are in use."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from accelerando.testing.papers.accelerando import accelerando
 from accelerando.testing.papers.adabelief import adabelief
 from accelerando.testing.papers.adam import adam
 from accelerando.testing.papers.adamw import adamw
+from accelerando.testing.papers.dadaptadam import dadaptadam
 from accelerando.testing.papers.lamb import lamb
+from accelerando.testing.papers.prodigy import prodigy
 from accelerando.testing.papers.radam import radam
+from accelerando.testing.papers.schedulefreeadamw import schedulefreeadamw
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -25,13 +31,26 @@ class Paper:
         trajectory: the transcription, from start, gradients and hyperparameters to positions.
         variants: readings in use that are not the paper's, each by the options that make it.
         exempt: invariances the paper's own method does not have, by the code of the check, with the reason.
+        together: whether the method couples its tensors, so that they are transcribed all at once: from lists of
+            starts and, step by step, of gradients, to a list of trajectories.
     """
 
     name: str
     source: str
-    trajectory: Callable[..., NDArray[np.float64]]
+    trajectory: Callable[..., Any]
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     exempt: Mapping[str, str] = field(default_factory=dict)
+    together: bool = False
+
+    def trajectories(
+        self, starts: Mapping[str, Array], gradients: Mapping[str, Sequence[Array | None]], **options: Any
+    ) -> dict[str, Array]:
+        """The trajectory of every tensor, by its name."""
+        if self.together:
+            steps = list(zip(*(gradients[name] for name in starts), strict=True))
+            paths = self.trajectory(list(starts.values()), steps, **options)
+            return dict(zip(starts, paths, strict=True))
+        return {name: self.trajectory(starts[name], gradients[name], **options) for name in starts}
 
     def options(self, group: Mapping[str, Any]) -> dict[str, Any]:
         """The transcription's options as a parameter group of an optimizer sets them.
@@ -45,6 +64,12 @@ class Paper:
         names = list(inspect.signature(self.trajectory).parameters)[2:]
         return {name: known[name] for name in names if known.get(name) is not None}
 
+
+ESTIMATES = {
+    "I03": "the paper makes one estimate of all tensors together",
+    "I07": "the paper's rate rises while gradients agree",
+}
+"""What methods that estimate their rate do by design."""
 
 PAPERS: Mapping[str, Paper] = {
     paper.name.lower(): paper
@@ -78,6 +103,37 @@ PAPERS: Mapping[str, Paper] = {
             "Zhuang et al. (2020), arXiv:2010.07468v5, Algorithm 2",
             adabelief,
             exempt={"I07": "a steady gradient makes the paper's s collapse, so that its steps grow"},
+        ),
+        Paper(
+            "Prodigy",
+            "Mishchenko and Defazio (2023), arXiv:2306.06101, the Adam version",
+            prodigy,
+            {"with bias correction": {"use_bias_correction": True}},
+            ESTIMATES,
+            together=True,
+        ),
+        Paper(
+            "DAdaptAdam",
+            "Defazio and Mishchenko (2023), arXiv:2301.07733, Adam with D-Adaptation",
+            dadaptadam,
+            exempt=ESTIMATES,
+            together=True,
+        ),
+        Paper(
+            "ScheduleFreeAdamW",
+            "Defazio et al. (2024), arXiv:2405.15682, Algorithm 1",
+            schedulefreeadamw,
+        ),
+        Paper(
+            "Accelerando",
+            "this library, docs/guide/self-raising.md",
+            accelerando,
+            exempt=ESTIMATES
+            | {
+                "C05": "lr is where a group starts, and is left behind tenfold a step",
+                "I05": "a group has a unit of rate of its own, measured over its tensors, unless scale is given",
+            },
+            together=True,
         ),
     )
 }

@@ -1,0 +1,227 @@
+"""From a step that has just been made to its sums: every parameter's numbers, in one pass over its memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from accelerando.lens.decay import decoupled
+from accelerando.lens.flat import Block, flat
+from accelerando.lens.recipes import Stepped, Way, Ways
+from accelerando.lens.snapshot import Held, Snapshot, moved
+from accelerando.lens.sums import Sums, summed
+
+STAGES = 4
+"""The most vectors there are on the way to a step."""
+
+COLUMNS = ("gg", "gd", "dd", "pp", "along", "decay", "nonfinite", "size", "agree", "judged")
+"""The sums of a tensor, then those of its stages: all additive over shards, one reduction for a step."""
+
+AT = {name: i for i, name in enumerate(COLUMNS)}
+WIDTH = len(COLUMNS) + STAGES
+
+QUANTILES = (0.05, 0.5, 0.95)
+SAMPLE = 1024
+"""Quantiles are of at most about this many evenly spaced weights."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One parameter of a sampled step.
+
+    Attributes:
+        held: it, as it was before.
+        g: the gradient as given, flat.
+        used: the gradient the step made of it, if that is a shorter one.
+        way: its recipe.
+        buffers: what the recipe reads, flat.
+        decay: λ of decay through the gradient.
+        whole: whether this rank holds all of it, and in a quantile's order.
+    """
+
+    held: Held
+    g: torch.Tensor
+    used: torch.Tensor | None
+    way: Way
+    buffers: tuple[torch.Tensor, ...]
+    decay: float
+    whole: bool
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Parameters of the same kind are gone through together."""
+        return (self.way.formula, self.held.keep, self.decay, self.used is None, self.whole)
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """Those of its stages."""
+        return self.way.causes if self.used is None else ("clipping", *self.way.causes)
+
+
+class Table(Protocol):
+    """The sums of a step, by parameter and `COLUMNS`, then its stages."""
+
+    @property
+    def here(self) -> bool:
+        """Whether no device is to be waited for."""
+
+    def table(self, owners: Sequence[torch.Tensor]) -> list[list[float]]:
+        """All of it, each row summed over the ranks that share its owner."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The sums of a step, and what its quantiles are to be of."""
+
+    seen: list[Seen]
+    sums: Table
+    thinned: list[list[torch.Tensor]]
+
+    def pushed(self) -> bool:
+        """Whether any gradient was other than zero; this waits for a device."""
+        return any(row[AT["gg"]] for row in self.sums.table(()))
+
+
+class Compared(Snapshot):
+    """A sampled step of any optimizer: what it did is read off the weights before and after."""
+
+    def take(self, optimizer: torch.optim.Optimizer) -> Taken:
+        """The sums of the step; its displacement takes the place of the weights from before."""
+        seen = seen_in(optimizer, self.groups, self.held, self.altered())
+        self._sums = sums = Sums(len(seen), WIDTH)
+        thinned: list[list[torch.Tensor]] = [[] for _ in seen]
+        kinds: dict[tuple[Any, ...], list[int]] = {}
+        for row, one in enumerate(seen):
+            sums.put(row, AT["size"], float(one.g.numel()))
+            kinds.setdefault(one.kind, []).append(row)
+        now = [flat(one.held.p) for one in seen]
+        for rows in kinds.values():
+            for block in self.blocks([(row, seen[row].held) for row in rows]):
+                _block(block, seen, now, sums, thinned)
+        _count_nonfinite(seen, sums)
+        return Taken(seen, sums, thinned)
+
+    def judge(self, seen: Sequence[Seen]) -> None:
+        """Hold the gradients there are now against the sampled step's displacements, which are used up."""
+        flats = {}
+        for row, one in enumerate(seen):
+            g = one.held.p.grad
+            if g is not None and g.layout == torch.strided and g.shape == one.held.p.shape:
+                flats[row] = flat(g)
+        for block in self.blocks([(row, seen[row].held) for row in flats]):
+            g, d = block.gather(flats.__getitem__), block.memory
+            self._sums.add(block.segments, AT["agree"], summed(g), summed(d), -1.0)
+            self._sums.add(block.segments, AT["judged"], summed(g.abs()), summed(d.abs_()))
+
+
+def seen_in(
+    optimizer: torch.optim.Optimizer,
+    groups: Sequence[Mapping[str, Any]],
+    held_ones: Sequence[Held],
+    altered: bool,
+) -> list[Seen]:
+    """The parameters that a step has moved, each with its recipe."""
+    name, seen, ways = type(optimizer).__name__, [], Ways()
+    direct = [decoupled(optimizer, group) for group in groups]
+    for held in held_ones:
+        g = held.given()
+        if g is None:
+            continue
+        group, after = groups[held.group], optimizer.param_groups[held.group]
+        state = optimizer.state.get(held.p, {})
+        s = Stepped(name, group, after, state, g.numel(), direct[held.group])
+        used = _used(held, g) if altered else None
+        way, buffers = ways.of(s, held.group)
+        seen.append(Seen(held, g, used, way, buffers, s.decay, not hasattr(held.p, "to_local")))
+    return seen
+
+
+def _block(
+    block: Block,
+    seen: Sequence[Seen],
+    now: Sequence[torch.Tensor],
+    sums: Sums,
+    thinned: Sequence[list[torch.Tensor]],
+) -> None:
+    """The sums of one block, all of one kind."""
+    parts, one = block.segments, seen[block.segments[0].row]
+    g, p = block.gather(lambda row: seen[row].g), block.memory
+    buffers = [block.gather(partial(_buffer, seen, i)) for i in range(len(one.buffers))]
+    used = g if one.used is None else block.gather(lambda row: seen[row].used)  # type: ignore[arg-type, return-value]
+    stages, divisor = one.way.formula(used, p, *buffers)
+    if one.used is not None:
+        stages = [(used, 1.0), *stages]
+    given, weights = summed(g), summed(p)
+    sums.add(parts, AT["gg"], given, given)
+    sums.add(parts, AT["pp"], weights, weights)
+    last, scale = given, 1.0
+    for i, (stage, scale) in enumerate(stages):
+        last = summed(stage)
+        sums.add(parts, len(COLUMNS) + i, last, last, scale * scale)
+    if one.decay:
+        x, c = divisor if divisor is not None and not one.way.trusts else (None, 1.0)
+        pulled = summed(p if x is None else p / x)
+        sums.add(parts, AT["decay"], pulled, pulled, (one.decay * c) ** 2)
+    d = summed(moved(block, block.gather(now.__getitem__), one.held.keep))
+    sums.add(parts, AT["gd"], given, d)
+    sums.add(parts, AT["dd"], d, d)
+    sums.add(parts, AT["along"], last, d, scale)
+    if divisor is not None and one.whole:
+        for part in parts:
+            stride = -(-seen[part.row].g.numel() // SAMPLE)
+            some = divisor[0][part.low : part.high][-part.begin % stride :: stride]
+            thinned[part.row].append(divisor[1] / some)
+
+
+def _buffer(seen: Sequence[Seen], index: int, row: int) -> torch.Tensor:
+    return seen[row].buffers[index]
+
+
+def _used(held: Held, g: torch.Tensor) -> torch.Tensor | None:
+    """The gradient the step left behind, where that is the given one made shorter."""
+    if held.p.grad is None or held.gradient is None or not held.altered():
+        return None
+    left = flat(held.p.grad)
+    x, y = g.double(), left.double()
+    gg, ll, gl = (float(torch.dot(a, b)) for a, b in ((x, x), (y, y), (x, y)))
+    shorter = 0 < ll < gg and gl > 0 and gl * gl >= (1 - 1e-9) * ll * gg
+    return left if shorter else None
+
+
+def _count_nonfinite(seen: Sequence[Seen], sums: Sums) -> None:
+    """How many elements of each gradient are not finite; on a CPU counted only where their sum is not."""
+    for row, one in enumerate(seen):
+        if one.g.device.type == "cpu":
+            if not np.isfinite(sums.get(row, AT["gg"])):
+                sums.put(row, AT["nonfinite"], float((~one.g.isfinite()).sum()))
+        else:
+            sums.count(row, AT["nonfinite"], ~one.g.isfinite())
+
+
+def quantiles(thinned: Sequence[torch.Tensor], lr: float) -> tuple[float, ...] | None:
+    """Of lr/(√v̂ + ε), over the weights kept of a tensor; None where there are none."""
+    if not thinned:
+        return None
+    values = np.sort((thinned[0] if len(thinned) == 1 else torch.cat(list(thinned))).cpu().numpy())
+    last, found = len(values) - 1, []
+    for q in QUANTILES:
+        low = int(q * last)
+        rest = float(values[min(low + 1, last)]) - float(values[low])
+        found.append(lr * (float(values[low]) + (q * last - low) * rest))
+    return tuple(found)
+
+
+def plain(group: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of a group."""
+    kept: dict[str, Any] = {}
+    for key, value in group.items():
+        if isinstance(value, torch.Tensor) and value.numel() == 1:
+            kept[key] = float(value)
+        elif isinstance(value, bool | int | float) or (
+            isinstance(value, tuple | list) and all(isinstance(x, int | float) for x in value)
+        ):
+            kept[key] = tuple(value) if isinstance(value, list) else value
+    return kept
