@@ -15,10 +15,10 @@ class Constants:
 
     beta2: float = 0.99
     decay: float = 0.01
-    eps: float = 1e-8
+    eps: float = 0.0
     floor: float = 0.005
     """Where the probe begins, in units of the scale."""
-    cap: float = 0.4
+    cap: float = 0.3
     growth: float = 1.1
     memory: float = 5.0
     """Steps that the trend of agreement looks back, without noise."""

@@ -95,7 +95,7 @@ def tune(runs: Runs, workloads: Iterable[str]) -> None:
 
 def peers(runs: Runs, workloads: Iterable[str]) -> None:
     for workload in workloads:
-        for seed in fresh(workload):
+        for seed in FRESH[:2]:
             for lr in BLIND:
                 runs.get(workload, FIRST, lr, seed)
             runs.get(workload, "PJ", 0.0, seed)
@@ -106,10 +106,12 @@ def peers(runs: Runs, workloads: Iterable[str]) -> None:
 
 
 def own(runs: Runs, workloads: Iterable[str]) -> None:
+    """From the default start on every fresh seed, from the other starts on the first one."""
     for workload in workloads:
+        for seed in fresh(workload):
+            runs.get(workload, "accelerando", 1e-6, seed)
         for lr in STARTS:
-            for seed in fresh(workload):
-                runs.get(workload, "accelerando", lr, seed)
+            runs.get(workload, "accelerando", lr, FRESH[0])
 
 
 def starts(runs: Runs, workloads: Iterable[str]) -> None:
@@ -120,22 +122,22 @@ def starts(runs: Runs, workloads: Iterable[str]) -> None:
                 runs.get(workload, method, lr, FRESH[0])
 
 
-def gpt(runs: Runs, _: Iterable[str]) -> None:
-    for method in ("accelerando",):
-        runs.get("gpt", method, 1e-6, 0)
-    for method, lr in (
-        (FIRST, 1e-3),
-        ("adamw w25 linear", 2e-3),
-        ("adamw w25 linear", 1e-3),
-        (FIRST, 3e-4),
-        (FIRST, 3e-3),
-    ):
-        runs.get("gpt", method, lr, 0)
+LARGE_RUNS = (
+    ("accelerando", 1e-6), (FIRST, 1e-3), ("adamw w25 linear .99", 2e-3), (FIRST, 3e-3), ("adamw w25 linear", 1e-3),
+    (FIRST, 3e-4), ("prodigy safe", 1e-6),
+)  # fmt: skip
+
+
+def large(runs: Runs, _: Iterable[str]) -> None:
+    """Minutes a run: one seed, rates around the one that is known to be good."""
+    for method, lr in LARGE_RUNS:
+        found = runs.get("gpt", method, lr, 0)
+        print(f"gpt: {method} {lr:g}: {found['held_out']:.4f}", flush=True)
 
 
 STAGES: dict[str, tuple[Callable[[Runs, Iterable[str]], None], Iterable[str]]] = {
     "tune": (tune, WORKLOADS), "peers": (peers, WORKLOADS), "own": (own, WORKLOADS), "starts": (starts, WORKLOADS),
-    "tune-scale": (tune, SCALES), "own-scale": (own, SCALES), "gpt": (gpt, LARGE),
+    "tune-scale": (tune, SCALES), "own-scale": (own, SCALES), "gpt": (large, LARGE),
     "locked-tune": (tune, LOCKED), "locked-peers": (peers, LOCKED), "locked": (own, LOCKED),
 }  # fmt: skip
 

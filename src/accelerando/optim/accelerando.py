@@ -32,7 +32,7 @@ class Accelerando(Optimizer):
 
     - *probe*: from 0.005, ×1.1 or less a step while the recent mean of a is above zero, until the sum of a has fallen
       clearly below its top;
-    - *rise*: for a quarter of the run, linear from zero to twice the ρ of that top, at most 0.4;
+    - *rise*: for a quarter of the run, linear from zero to twice the ρ of that top, at most 0.3;
     - *settle*: linear to zero over what is left.
 
     Args:
@@ -72,7 +72,7 @@ class Accelerando(Optimizer):
 
     lr: NonNegative = 1e-6
     betas: Betas = (0.9, 0.99)
-    eps: NonNegative = 1e-8
+    eps: NonNegative = 0.0
     weight_decay: NonNegative = 1e-2
     total_steps: Cap = None
     scale: Cap = None
@@ -128,12 +128,12 @@ class Accelerando(Optimizer):
         probing = crossed <= 0
         fall = where(heard, maximum(0, fall - fresh), fall)
         top = where(probing & (fall <= 0), rate, top)
-        faster = minimum(0.4, rate * 1.1 ** (minimum(1, trend / best) / slow))
+        faster = minimum(0.3, rate * 1.1 ** (minimum(1, trend / best) / slow))
         rate = where(probing & heard & (trend > 0), faster, rate)
-        ended = ((fall > need) & (age > 6)) | (rate >= 0.4) | (age > 0.4 * total_steps)
+        ended = ((fall > need) & (age > 6)) | (rate >= 0.3) | (age > 0.4 * total_steps)
         stop = probing & heard & ended
         crossed = where(stop, age, crossed)
-        goal = where(stop, minimum(0.4, 2 * top), goal)
+        goal = where(stop, minimum(0.3, 2 * top), goal)
         timed = 1 / total_steps > 0
         risen = where(stop, age + where(timed, 0.25 * total_steps, maximum(40, 2 * age)), risen)
         # rise, then settle: by the clock alone

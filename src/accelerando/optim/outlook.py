@@ -36,7 +36,7 @@ class Outlook:
         if self.crossed:
             return self
         length = max(40.0, 2 * age) if self.total is None else 0.25 * self.total
-        return replace(self, goal=min(0.4, 2 * top), crossed=age, risen=age + length)
+        return replace(self, goal=min(0.3, 2 * top), crossed=age, risen=age + length)
 
     def share(self, age: float, later: float = 0) -> float:
         """The rate of the step after ``age + later`` steps, as a share of the goal.

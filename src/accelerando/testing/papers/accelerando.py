@@ -19,7 +19,7 @@ def accelerando(
     *,
     lr: float = 1e-6,
     betas: tuple[float, float] = (0.9, 0.99),
-    eps: float = 1e-8,
+    eps: float = 0.0,
     weight_decay: float = 1e-2,
     total_steps: float = math.inf,
     scale: float | None = None,
@@ -103,11 +103,11 @@ class _Probe:
         if self.fall == 0:
             self.top = self.rate
         if self.trend > 0:
-            self.rate = min(0.4, self.rate * 1.1 ** (min(1.0, self.trend / self.best) / slow))
+            self.rate = min(0.3, self.rate * 1.1 ** (min(1.0, self.trend / self.best) / slow))
         fell = self.fall > need and self.age > 6
-        if fell or self.rate >= 0.4 or self.age > 0.4 * self.total:
+        if fell or self.rate >= 0.3 or self.age > 0.4 * self.total:
             self.crossed = self.age
-            self.goal = min(0.4, 2 * self.top)
+            self.goal = min(0.3, 2 * self.top)
             timed = math.isfinite(self.total)
             self.risen = self.age + (0.25 * self.total if timed else max(40, 2 * self.age))
 
