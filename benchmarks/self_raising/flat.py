@@ -14,7 +14,7 @@ class Constants:
     """The numbers of the method, as shipped; a sweep replaces one at a time."""
 
     beta2: float = 0.99
-    decay: float = 0.01
+    decay: float = 1e-3
     eps: float = 0.0
     floor: float = 0.005
     """Where the probe begins, in units of the scale."""
@@ -89,7 +89,9 @@ class Flat:
             net = net * (inverse * inverse if k.signal == "own" else inverse)
         m.lerp_(g, 0.1)
         self.rate = min(self.rho * self.scale, self.lr0 * 10.0 ** min(t - 1, 30))
-        self.p.mul_(1 - self.rate * k.decay).addcmul_(m, inverse, value=-self.rate / (1 - 0.9**t))
+        self.p.mul_(1 - self.rate / self.scale * k.decay).addcmul_(
+            m, inverse, value=-self.rate / (1 - 0.9**t)
+        )
         self.decide(float(net.sum()), float(net.abs().sum()))
 
     def decide(self, net: float, gross: float) -> None:

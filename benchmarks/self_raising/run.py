@@ -25,8 +25,8 @@ STARTS = (1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 FIRST = "adamw w5 cosine"
 OTHERS = ("adamw w5 linear", "adamw w25 cosine", "adamw w25 linear", "adamw w25 linear .99")
 BLIND = (1e-3, 3e-3, 1e-2)
-HEAVY = ("text", "post-norm", "adapters", "fine-tune", "warm-start", "recurrent", "batch-norm")
-"""Workloads of seconds a run: one tuning seed, two fresh ones, and for the slowest five rates instead of ten."""
+HEAVY = ("text", "post-norm", "adapters", "fine-tune", "warm-start", "recurrent", "batch-norm", *LOCKED)
+"""Workloads of seconds a run, and the locked ones: one tuning seed, two fresh ones, and for the slowest five rates instead of ten."""
 SLOWEST = ("text", "post-norm")
 ALL: dict[str, Callable[[], Any]] = WORKLOADS | SCALES | LARGE | LOCKED
 
@@ -79,7 +79,7 @@ class Runs:
     def best(self, workload: str) -> tuple[str, float]:
         """The tuned setting: every schedule at the three best rates of the first, on the tuning seeds."""
         tried = [(FIRST, lr) for lr in grid(workload)]
-        near = 2 if workload in HEAVY else 3
+        near = 1 if workload in HEAVY else 3
         tried += [(m, lr) for lr in self.ranked(workload)[:near] for m in OTHERS]
         return min(tried, key=lambda s: self.mean(workload, *s, tuning(workload)))
 
@@ -95,7 +95,7 @@ def tune(runs: Runs, workloads: Iterable[str]) -> None:
 
 def peers(runs: Runs, workloads: Iterable[str]) -> None:
     for workload in workloads:
-        for seed in FRESH[:2]:
+        for seed in FRESH[:1] if workload in HEAVY else FRESH[:2]:
             for lr in BLIND:
                 runs.get(workload, FIRST, lr, seed)
             runs.get(workload, "PJ", 0.0, seed)
@@ -106,11 +106,13 @@ def peers(runs: Runs, workloads: Iterable[str]) -> None:
 
 
 def own(runs: Runs, workloads: Iterable[str]) -> None:
-    """From the default start on every fresh seed, from the other starts on the first one."""
-    for workload in workloads:
-        for seed in fresh(workload):
-            runs.get(workload, "accelerando", 1e-6, seed)
-        for lr in STARTS:
+    """From the default start on every fresh seed; then from the other starts on the first one."""
+    for seed in FRESH:
+        for workload in workloads:
+            if seed in fresh(workload):
+                runs.get(workload, "accelerando", 1e-6, seed)
+    for lr in (1.0, 1e-8, 1e-4, 1e-2):
+        for workload in workloads:
             runs.get(workload, "accelerando", lr, FRESH[0])
 
 

@@ -41,7 +41,8 @@ class Accelerando(Optimizer):
             step; 0 holds a group still.
         betas: the decays β₁, β₂ in [0, 1).
         eps: ε ≥ 0, in gradient units.
-        weight_decay: λ ≥ 0, decoupled; each step shrinks weights by the factor 1 - rate · λ.
+        weight_decay: λ ≥ 0, decoupled; a step shrinks weights by the factor 1 - ρλ. AdamW's value times the
+            weights' size s is the same decay.
         total_steps: the steps of the whole run, > 0; the rate is zero from there on. None: the rise lasts
             twice as long as the probe (40 steps at least), and then the rate falls as
             :math:`\sqrt{3r/(2r + t)}`, r being the step at which the rise ended, until `cooldown` is called.
@@ -73,7 +74,7 @@ class Accelerando(Optimizer):
     lr: NonNegative = 1e-6
     betas: Betas = (0.9, 0.99)
     eps: NonNegative = 0.0
-    weight_decay: NonNegative = 1e-2
+    weight_decay: NonNegative = 1e-3
     total_steps: Cap = None
     scale: Cap = None
 
@@ -92,7 +93,7 @@ class Accelerando(Optimizer):
         unbias2 = 1 / (1 - beta2**t)
         used = minimum(lr * 10 ** minimum(t - 1, 30), rate * scale)
         pace = used / (1 - beta1**t)
-        shrink = 1 - used * weight_decay
+        shrink = 1 - used / scale * weight_decay
         return rest1, rest2, unbias2, pace, shrink
 
     @staticmethod
@@ -256,7 +257,7 @@ class Accelerando(Optimizer):
             [
                 {
                     "params": g["params"], "lr": o.goal * g["scale"], "betas": g["betas"], "eps": g["eps"],
-                    "weight_decay": g["weight_decay"], "maximize": g["maximize"],
+                    "weight_decay": g["weight_decay"] / g["scale"], "maximize": g["maximize"],
                 }
                 for g, o in zip(self.param_groups, outlooks, strict=True)
             ],

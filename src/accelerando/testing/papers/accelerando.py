@@ -20,7 +20,7 @@ def accelerando(
     lr: float = 1e-6,
     betas: tuple[float, float] = (0.9, 0.99),
     eps: float = 0.0,
-    weight_decay: float = 1e-2,
+    weight_decay: float = 1e-3,
     total_steps: float = math.inf,
     scale: float | None = None,
 ) -> list[Array]:
@@ -32,7 +32,7 @@ def accelerando(
         lr: the first step's rate.
         betas: β1 and β2.
         eps: ε.
-        weight_decay: λ, decoupled.
+        weight_decay: λ, decoupled, per unit of the relative rate.
         total_steps: T, infinite where it is not known.
         scale: the unit of rate; measured where it is None.
     """
@@ -54,7 +54,7 @@ def accelerando(
                 gross += float(np.abs(product).sum())
                 m[i] = b1 * m[i] + (1 - b1) * g
                 rate = min(lr * 10.0 ** min(t[i] - 1, 30), probe.rate * r)
-                x[i] = x[i] * (1 - rate * weight_decay) - rate * m[i] / (1 - b1 ** t[i]) / size
+                x[i] = x[i] * (1 - rate / r * weight_decay) - rate * m[i] / (1 - b1 ** t[i]) / size
             paths[i].append(x[i])
         probe.decide(net, gross)
     return [np.stack(path) for path in paths]
