@@ -1,8 +1,8 @@
 """Run what is missing: ``python benchmarks/self_raising/run.py STAGE [STAGE …]``.
 
 Every run is a line of ``runs.jsonl``; a run that is there is not repeated, so the script may be stopped at any time.
-Stages: ``tune`` (the AdamW grid), ``tuned`` (the best setting on fresh seeds), ``peers``, ``own``, ``scale``,
-``gpt``, ``locked``.
+Stages: ``tune`` (the AdamW grid, the winner on fresh seeds), ``peers``, ``own``, ``starts`` (the peers from every start),
+``gpt``, and the same for the rescaled and the locked workloads.
 """
 
 import argparse
