@@ -122,5 +122,39 @@ class Operations(Optimizer):
         return trace + log(1 + g * g) ** 2, trace
 
 
+class Scopes(Optimizer):
+    """Sums over all three scopes in one decision, for each tensor."""
+
+    lr: NonNegative = 0.1
+    buffers = {"origin": "param", "mean": "zeros"}
+    sums = {"gg": "group", "pp": "all", "gm": "tensor"}
+    memory = {"scale": 1.0}
+
+    @staticmethod
+    def scalars(t, lr):
+        late = lr / (1 + log(t)) ** 0.5
+        return late
+
+    @staticmethod
+    def direction(p, g, origin, mean, scale):
+        mean = 0.5 * mean + 0.5 * g
+        gg = g * g
+        pp = p * p
+        gm = g * mean
+        u = scale * exp(-mean * mean) + log(1 + gg)
+        return u, origin, mean, gg, pp, gm
+
+    @staticmethod
+    def decide(gg, pp, gm, scale, late):
+        scale = scale * (1 + late * gm / (1 + sqrt(gg * pp)))
+        size = 1 / (1 + sqrt(gg))
+        return size, scale
+
+    @staticmethod
+    def apply(p, u, origin, old_mean, late, size):
+        return p - late * size * u + 0.01 * (origin - p) + 0.001 * old_mean
+
+
 ELEMENTWISE = (Averaged, Operations)
 WITH_SUMS = (Everything, Layerwise, Later)
+ACROSS_SCOPES = (Scopes,)

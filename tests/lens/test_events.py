@@ -7,8 +7,10 @@ import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
+import accelerando
 from accelerando.compare import tasks
 from accelerando.lens import Lens
+from accelerando.lens.codes import CODES
 
 
 def weights(*values, dtype=torch.float64):
@@ -184,17 +186,22 @@ def test_lr109_gradient_not_finite():
     assert (event.step, event.cause) == (3, "1 of 2 elements")
 
 
+def test_every_code_has_a_reproduction_above():
+    here = [name for name in globals() if name.startswith("test_lr")]
+    assert all(any(name.startswith(f"test_{code.lower()}_") for name in here) for code in CODES)
+
+
 STEPS = {"text": 60}
+RATES = {torch.optim.AdamW: 1e-3, torch.optim.SGD: 1e-2, accelerando.RAdam: 1e-3, accelerando.LAMB: 1e-2}
 
 
 @pytest.mark.parametrize("task", tasks.names())
-@pytest.mark.parametrize("make", [torch.optim.AdamW, torch.optim.SGD])
+@pytest.mark.parametrize("make", RATES)
 def test_silent_on_a_healthy_run_of_every_bundled_task(task, make):
     task = tasks.load(task)
     torch.manual_seed(0)
     model = task.model()
-    rate = {torch.optim.AdamW: 1e-3, torch.optim.SGD: 1e-2}[make]
-    optimizer = make(model.parameters(), lr=rate)
+    optimizer = make(model.parameters(), lr=RATES[make])
     steps = STEPS.get(task.name, 200)
     with Lens(optimizer, model=model, every=2) as lens:
         for _, batch in zip(range(steps), task.batches(0), strict=False):

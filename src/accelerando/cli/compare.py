@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -64,41 +65,43 @@ def command(
 
 
 def _compare(config: Path | None, settings: dict[str, Any], retry: bool, as_json: bool, lang: Any) -> None:
+    from accelerando.compare import executors
     from accelerando.compare import spec as specs
-    from accelerando.compare.resolve import resolve
 
     if "rates" in settings:
         settings["rates"] = specs.grid(settings["rates"])
     spec = specs.made({**(specs.from_toml(config) if config else {}), **settings})
-    resolved = resolve(spec.task)
-    experiment = specs.experiment(spec, resolved)
-    for strategy in experiment.strategies:
-        if strategy["not_run"]:
-            click.echo(f"{strategy['name']}: not run: {strategy['not_run']}", err=True)
-    _drive(spec, resolved, experiment, retry, as_json, lang)
+    workers = executors.early(spec)
+    try:
+        experiment, reference = executors.planned(spec, workers)
+        for strategy in experiment.strategies:
+            if strategy["not_run"]:
+                click.echo(f"{strategy['name']}: not run: {strategy['not_run']}", err=True)
+        _drive(spec, experiment, reference, workers, retry, as_json, lang)
+    finally:
+        if workers is not None:
+            workers.close()
 
 
-def _drive(spec: Any, resolved: Any, experiment: Any, retry: bool, as_json: bool, lang: Any) -> None:
+def _drive(
+    spec: Any, experiment: Any, reference: str, workers: Any, retry: bool, as_json: bool, lang: Any
+) -> None:
     from accelerando.cli.progress import Live
+    from accelerando.compare import report
     from accelerando.compare.run import Driver
     from accelerando.compare.store import Store
 
     folder = spec.folder
-    with Store(folder) as store:
-        for notice in store.notices:
-            click.echo(notice, err=True)
-        stale = store.stale(resolved.task.name, resolved.hash)
-        if stale:
-            click.echo(
-                f"{resolved.task.name} has changed: {stale} trials of before are kept and not used", err=True
-            )
+    with Store(folder) as store, report.Apart() as apart:
+        _notify(store, experiment.task)
         with Live() as live:
-            driver = Driver(experiment, resolved, store, live)
+            driver = Driver(experiment, reference, store, live)
             if retry:
                 store.forget(o.trial for o in driver.recorded()[1] if o.status == "error")
-                driver = Driver(experiment, resolved, store, live)
+                driver = Driver(experiment, reference, store, live)
             store.write_experiment(driver.recorded()[0])
-            interrupted = _run(driver, spec, folder)
+            threading.Thread(target=report.warm, daemon=True).start()
+            interrupted = _run(driver, spec, workers)
         experiment, outcomes = driver.recorded()
         store.write_experiment(experiment)
         progress = driver.progress
@@ -110,20 +113,28 @@ def _drive(spec: Any, resolved: Any, experiment: Any, retry: bool, as_json: bool
             )
             sys.exit(INTERRUPTED)
         driver.check()
-        show(experiment, outcomes, folder, as_json, lang)
+        show(experiment, outcomes, folder, as_json, lang, apart)
         click.echo(
             f"{progress.done} trials ({progress.resumed} of them from before) in {progress.seconds:.0f} s",
             err=True,
         )
 
 
-def _run(driver: Any, spec: Any, folder: Path) -> bool:
+def _notify(store: Any, task: Any) -> None:
+    for notice in store.notices:
+        click.echo(notice, err=True)
+    stale = store.stale(task["name"], task["hash"])
+    if stale:
+        click.echo(f"{task['name']} has changed: {stale} trials of before are kept and not used", err=True)
+
+
+def _run(driver: Any, spec: Any, workers: Any) -> bool:
     """Run what is missing; returns whether it was interrupted."""
     from accelerando.compare.executors import make
 
     if not driver.missing():
         return False
-    executor = make(spec, driver.experiment.device, folder)
+    executor = make(spec, driver.experiment.device, spec.folder, workers)
     try:
         driver.run(executor)
     except KeyboardInterrupt:
@@ -133,13 +144,13 @@ def _run(driver: Any, spec: Any, folder: Path) -> bool:
     return False
 
 
-def show(experiment: Any, outcomes: Any, folder: Path, as_json: bool, lang: Any) -> None:
+def show(experiment: Any, outcomes: Any, folder: Path, as_json: bool, lang: Any, apart: Any = None) -> None:
     """Write the report and print the table, or the results as JSON."""
     from rich.console import Console
 
     from accelerando.compare import report
 
-    report.write(experiment, outcomes, folder, lang)
+    report.write(experiment, outcomes, folder, lang, apart)
     if as_json:
         click.echo(json.dumps(summary(experiment, outcomes), ensure_ascii=False, indent=1))
     else:

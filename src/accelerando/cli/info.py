@@ -34,6 +34,8 @@ def command() -> None:
         ),
         ("eager", "every other device, dtype and layout: plain tensor operations, the specification"),
         ("computes in", "float32; float64 for float64 parameters; state is kept in the same"),
+        ("stores", "bfloat16, float16: nearest, or store='stochastic'; bfloat16: store='compensated'"),
+        ("moments", "as computed, or state_dtype='bf16', stored stochastically"),
         ("kernels", f"{cache.directory()} ({cache.VARIABLE} sets it)"),
     ]
     for name, value in rows:

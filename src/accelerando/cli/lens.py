@@ -67,19 +67,22 @@ def _print(recordings: list[Recording], names: list[str], tensors: int) -> None:
         for rise in rises_of(recording):
             by = f" (the schedule: {rise.nominal:.3g}×)" if abs(rise.nominal - 1) > 0.01 else ""
             text = f"rose {rise.factor:.3g}× around step {rise.step}{by}, cause: {rise.cause}"
-            console.print(f"{name} group {rise.group}: {text}", markup=False)
+            console.print(f"\n{name}, group {rise.group}: {text}", markup=False, highlight=False)
         for event in events_of(recording):
-            console.print(f"{name}: {event}", markup=False)
+            console.print(f"\n{name}, {event}", markup=False, highlight=False)
     if tensors > 0 and len(recordings) == 1:
+        console.print("\nMedians by tensor; update is ‖d‖/‖p‖", highlight=False)
         console.print(_tensors(recordings[0], tensors))
 
 
 def _groups(recordings: list[Recording], names: list[str]) -> Table:
     """A line for each recording, optimizer and group: first and last, and the curve between."""
-    table = Table(box=None, header_style="bold")
-    for title in ("recording", "group", "steps", "lr", "gain", "effective", "alignment", "gain over time"):
-        left = title in ("recording", "gain over time")
-        table.add_column(title, justify="left" if left else "right", no_wrap=title == "gain over time")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    several = len(recordings) > 1
+    if several:
+        table.add_column("recording", overflow="fold")
+    for title in ("group", "steps", "lr", "gain", "effective", "alignment", "gain over time"):
+        table.add_column(title, justify="left" if title == "gain over time" else "right", no_wrap=True)
     for recording, name in zip(recordings, names, strict=True):
         series: dict[tuple[int, int], list[Row]] = {}
         for row in recording.rows("group"):
@@ -87,20 +90,23 @@ def _groups(recordings: list[Recording], names: list[str]) -> Table:
                 series.setdefault((row["optimizer"], row["group"]), []).append(row)
         for (optimizer, group), rows in series.items():
             place = f"{optimizer}.{group}" if optimizer else str(group)
-            spans = [f"{rows[0][f]:.3g} → {rows[-1][f]:.3g}" for f in ("lr", "gain", "effective")]
+            spans = [f"{rows[0][f]:.2g}→{rows[-1][f]:.2g}" for f in ("lr", "gain", "effective")]
             alignment = f"{median(r['alignment'] for r in rows):.2f}"
             steps = f"{rows[0]['step']}–{rows[-1]['step']}"
-            table.add_row(escape(name), place, steps, *spans, alignment, spark([r["gain"] for r in rows]))
+            curve = spark([r["gain"] for r in rows], 14)
+            table.add_row(*([escape(name)] if several else []), place, steps, *spans, alignment, curve)
     return table
 
 
 def _tensors(recording: Recording, most: int) -> Table:
     """The tensors with the longest relative steps."""
-    table = Table(box=None, header_style="bold")
-    titles = ("tensor", "size", "relative update", "gain", "effective", "agreement", "gain over time")
+    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
+    titles = ("tensor", "size", "update", "gain", "effective", "agreement", "gain over time")
     for title in titles:
         left = title in ("tensor", "gain over time")
-        table.add_column(title, justify="left" if left else "right", no_wrap=title == "gain over time")
+        table.add_column(
+            title, justify="left" if left else "right", no_wrap=title != "tensor", overflow="fold"
+        )
     series: dict[str, list[Row]] = {}
     for row in recording.rows("tensor"):
         if row["gain"] is not None:
@@ -113,7 +119,7 @@ def _tensors(recording: Recording, most: int) -> Table:
     for name in order[:most]:
         rows = series[name]
         numbers = [f"{middle(rows, f):.3g}" for f in ("relative_update", "gain", "effective", "agreement")]
-        table.add_row(escape(name), f"{rows[-1]['size']:,}", *numbers, spark([r["gain"] for r in rows]))
+        table.add_row(escape(name), f"{rows[-1]['size']:,}", *numbers, spark([r["gain"] for r in rows], 14))
     return table
 
 

@@ -12,4 +12,4 @@ def command(pattern: str) -> None:
 
     for name in optim.list(pattern):
         summary = (registry.find(name).__doc__ or "").strip().splitlines()[0]
-        click.echo(f"{name:<12}{summary}")
+        click.echo(f"{name:<19}{summary}")

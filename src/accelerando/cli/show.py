@@ -5,7 +5,7 @@ import click
 
 @click.command()
 @click.argument("method")
-@click.option("--backend", type=click.Choice(["eager", "cpu"]), default="cpu", show_default=True)
+@click.option("--backend", type=click.Choice(["eager", "cpu", "cuda"]), default="cpu", show_default=True)
 def command(method: str, backend: str) -> None:
     """Print the source that BACKEND makes of METHOD's functions, for float32 parameters."""
     from accelerando.engine import registry, show

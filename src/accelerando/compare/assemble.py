@@ -28,6 +28,9 @@ OWN = {
 RATES = ("d0", "lr")
 """What a constructor may call its rate, in the order in which the grid takes them."""
 
+BUDGET = "total_steps"
+"""What a constructor may call the number of updates that it is going to make; a trial gives its own."""
+
 
 class Unavailable(Exception):
     """This strategy cannot run here; the text is the reason."""
@@ -41,11 +44,14 @@ class Method:
         cls: Called as ``cls(parameters, **options)``.
         address: ``module:Class``.
         rate_name: The constructor's keyword that takes the grid's rate; empty where the strategy fixes it.
+        budgeted: Whether the constructor is told the trial's number of updates, because it asks for
+            ``total_steps`` and the strategy does not give it.
     """
 
     cls: "Callable[..., torch.optim.Optimizer]"
     address: str
     rate_name: str
+    budgeted: bool = False
 
 
 def find(strategy: Strategy) -> Method:
@@ -66,12 +72,14 @@ def find(strategy: Strategy) -> Method:
     free = [name for name in RATES if name in names and name not in strategy.optimizer.options]
     if "lr" in strategy.optimizer.options and "d0" not in names:
         free = []
-    return Method(cls, address, free[0] if free else "")
+    budgeted = BUDGET in names and BUDGET not in strategy.optimizer.options
+    return Method(cls, address, free[0] if free else "", budgeted)
 
 
-def notes(strategy: Strategy) -> str:
-    """One sentence for the report about the schedules, empty without any."""
-    return "; ".join(f"{part.name}: {entry(part.name).note}" for part in strategy.schedules)
+def notes(strategy: Strategy, method: Method | None = None) -> str:
+    """What the report says about the budget an optimizer is told and about the schedules; may be empty."""
+    told = [f"{BUDGET}: the updates of a trial"] if method is not None and method.budgeted else []
+    return "; ".join(told + [f"{part.name}: {entry(part.name).note}" for part in strategy.schedules])
 
 
 def packages(address: str) -> tuple[tuple[str, str], ...]:
@@ -120,6 +128,8 @@ def build(
     options = dict(strategy.optimizer.options)
     if rate is not None:
         options[method.rate_name] = rate
+    if method.budgeted:
+        options[BUDGET] = steps
     optimizer = method.cls(parameters, **options)
     return optimizer, [_stepper(part, optimizer, steps) for part in strategy.schedules]
 

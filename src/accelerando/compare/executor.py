@@ -46,7 +46,7 @@ class Executor(Protocol):
     """Runs jobs in any order."""
 
     slots: int
-    """How many jobs to keep submitted."""
+    """How many jobs to keep submitted: those that run, and those that wait so that nothing stands idle."""
 
     def submit(self, job: Job) -> None:
         """Take a job; never more than `slots` at a time."""

@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from accelerando import errors
 from accelerando.compare.executor import Job, Result
 from accelerando.compare.records import canonical
+from accelerando.errors import TaskError
 
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
@@ -32,18 +34,51 @@ class Local:
 
     Args:
         workers: How many.
-        log: A folder for what the user's code prints, one file a worker.
+        log: A folder for what the user's code prints, one file a worker; None leaves it on standard error
+            until `log_to` says where.
         devices: How many accelerators to share among the workers; 0 for none.
     """
 
-    def __init__(self, workers: int, log: Path, devices: int = 0) -> None:
-        self.slots = workers
-        self._log = log
+    def __init__(self, workers: int, log: Path | None, devices: int = 0) -> None:
+        self.slots = 2 * workers  # a worker that is done gets its next trial before its last is written down
+        self._log: Path | None = None
         self._devices = devices
         self._selector = selectors.DefaultSelector()
         self._waiting: deque[Job] = deque()
-        log.mkdir(parents=True, exist_ok=True)
-        self._workers = [self._spawn(number) for number in range(workers)]
+        self._workers: list[_Worker] = []
+        if log is not None:
+            self.log_to(log)
+        for number in range(workers):
+            self._workers.append(self._spawn(number))
+
+    def log_to(self, folder: Path) -> None:
+        """From now on what the user's code prints goes to a file for each worker in that folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._log = folder
+        for number, worker in enumerate(self._workers):
+            _send(worker, {"log": str(folder.resolve() / _log_of(number))})
+
+    def plan(self, words: dict[str, Any]) -> dict[str, Any]:
+        """Have a worker make a spec into a plan; both in JSON's words, as `worker.plan` has them.
+
+        Raises:
+            SpecError: It cannot be meant.
+            TaskError: Its task cannot be loaded.
+        """
+        worker = self._workers[0]
+        _send(worker, {"plan": words})
+        while b"\n" not in worker.read:
+            piece = os.read(_pipe(worker.process.stdout).fileno(), 1 << 20)
+            if not piece:
+                cause = _cause(worker.process.wait(), "while the task was loaded")
+                raise TaskError(f"{words['task']}: {cause}; look at what loading it does")
+            worker.read += piece
+        answer = json.loads(worker.read)
+        worker.read.clear()
+        if "error" in answer:
+            raise getattr(errors, answer["error"])(answer["text"])
+        made: dict[str, Any] = answer["plan"]
+        return made
 
     def submit(self, job: Job) -> None:
         """Take a job; an idle worker starts it now."""
@@ -59,11 +94,12 @@ class Local:
         return results
 
     def close(self) -> None:
-        """Close the workers' pipes, which ends them, and see them gone."""
-        for worker in self._workers:
+        """Close the workers' pipes, which ends them, and see them gone; a second time there is nothing left."""
+        workers, self._workers = self._workers, []
+        for worker in workers:
             with suppress(OSError):
                 _pipe(worker.process.stdin).close()
-        for worker in self._workers:
+        for worker in workers:
             try:
                 worker.process.wait(5)
             except subprocess.TimeoutExpired:
@@ -80,15 +116,7 @@ class Local:
         for worker in self._workers:
             if worker.job is None and self._waiting:
                 worker.job = self._waiting.popleft()
-                line = (
-                    canonical({"id": worker.job.id, "trial": worker.job.trial, "task": worker.job.task})
-                    + "\n"
-                )
-                with suppress(
-                    BrokenPipeError
-                ):  # it died idle: its closed output tells, and the job is lost to it
-                    _pipe(worker.process.stdin).write(line.encode())
-                    _pipe(worker.process.stdin).flush()
+                _send(worker, {"id": worker.job.id, "trial": worker.job.trial, "task": worker.job.task})
 
     def _hear(self, number: int) -> list[Result]:
         worker = self._workers[number]
@@ -122,7 +150,10 @@ class Local:
                 ","
             )
             surroundings["CUDA_VISIBLE_DEVICES"] = visible[number % self._devices]
-        with (self._log / f"worker-{number}.log").open("ab") as log:
+        with ExitStack() as stack:
+            log: IO[bytes] | None = None
+            if self._log is not None:
+                log = stack.enter_context((self._log / _log_of(number)).open("ab"))
             process = subprocess.Popen(
                 [sys.executable, "-m", "accelerando.compare.worker"],
                 stdin=subprocess.PIPE,
@@ -135,9 +166,19 @@ class Local:
         return _Worker(process)
 
 
-def _cause(status: int) -> str:
+def _send(worker: _Worker, words: dict[str, Any]) -> None:
+    with suppress(BrokenPipeError):  # it died idle: its closed output tells, and what was sent is lost to it
+        _pipe(worker.process.stdin).write((canonical(words) + "\n").encode())
+        _pipe(worker.process.stdin).flush()
+
+
+def _log_of(number: int) -> str:
+    return f"worker-{number}.log"
+
+
+def _cause(status: int, when: str = "during the trial") -> str:
     if status >= 0:
-        return f"the worker process ended itself with status {status} during the trial"
+        return f"the worker process ended itself with status {status} {when}"
     return f"the worker process was killed by {signal.Signals(-status).name}"
 
 

@@ -16,6 +16,9 @@ from accelerando.compare.records import Experiment, Outcome, Phase, Trial
 EXTENSIONS = 2
 """How many rates at most are added beyond the grid for one strategy."""
 
+READINGS = 40
+"""How many steps of a fresh trial the lens reads: what a panel of the report can show."""
+
 
 @dataclass(frozen=True)
 class Course:
@@ -95,8 +98,12 @@ def interleaved(courses: Mapping[str, Course]) -> list[Trial]:
 def trials(
     experiment: Experiment, strategy: Mapping[str, Any], rates: Sequence[float | None], phase: Phase
 ) -> tuple[Trial, ...]:
-    """A strategy's trials of a phase, seed by seed."""
+    """A strategy's trials of a phase, seed by seed.
+
+    A tuning trial answers with its final loss alone, so it is evaluated once and not read by the lens.
+    """
     seeds = experiment.tune_seeds if phase == "tune" else experiment.fresh_seeds
+    evals, readings = (1, 0) if phase == "tune" else (experiment.evals, READINGS)
     versions = (*experiment.versions, *((str(name), str(version)) for name, version in strategy["versions"]))
     return tuple(
         Trial(
@@ -109,7 +116,8 @@ def trials(
             steps=experiment.steps,
             device=experiment.device,
             versions=versions,
-            evals=experiment.evals,
+            evals=evals,
+            readings=readings,
         )
         for seed in seeds
         for rate in rates

@@ -8,7 +8,8 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, Literal, Self
 
 Phase = Literal["tune", "fresh"]
@@ -55,6 +56,7 @@ class Trial:
         device: ``cpu``, ``cuda``, …: the kind, not the index.
         versions: Package → version of everything that computes: accelerando, torch, the optimizer's package.
         evals: Number of evaluations after the one at step 0, evenly spaced over the budget.
+        readings: How many steps the lens reads, evenly spaced over the budget; 0 for none.
     """
 
     task: str
@@ -67,15 +69,16 @@ class Trial:
     device: str
     versions: tuple[tuple[str, str], ...]
     evals: int = 20
+    readings: int = 40
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Identity: the first 16 hex digits of the SHA-256 of the canonical JSON of all fields."""
-        return hashlib.sha256(canonical(asdict(self)).encode()).hexdigest()[:16]
+        return hashlib.sha256(canonical(_named(self)).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Any]:
         """The fields in JSON's words."""
-        words: dict[str, Any] = plain(asdict(self))
+        words: dict[str, Any] = plain(_named(self))
         return words
 
     @classmethod
@@ -118,7 +121,7 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """The fields in JSON's words."""
-        words: dict[str, Any] = plain(asdict(self))
+        words: dict[str, Any] = plain({**_named(self), "trial": self.trial.to_json()})
         return words
 
     @classmethod
@@ -161,7 +164,7 @@ class Experiment:
         edge_extended: Strategy → rates added because its optimum lay on the grid's edge.
         chosen: Strategy → the rate its tuning seeds chose; None where it has no rate or no trial succeeded.
         at_edge: Strategy → ``low`` or ``high`` where the optimum is still at the edge after every extension.
-        evals: Number of evaluations of every trial, after the one at step 0.
+        evals: Number of evaluations of every fresh trial, after the one at step 0.
     """
 
     task: dict[str, Any]
@@ -181,7 +184,7 @@ class Experiment:
 
     def to_json(self) -> dict[str, Any]:
         """The fields in JSON's words."""
-        words: dict[str, Any] = plain(asdict(self))
+        words: dict[str, Any] = plain(_named(self))
         return words
 
     @classmethod
@@ -213,6 +216,10 @@ def not_run(experiment: Experiment) -> Sequence[Outcome]:
         for strategy in experiment.strategies
         if strategy["not_run"]
     ]
+
+
+def _named(value: Any) -> dict[str, Any]:
+    return {place.name: getattr(value, place.name) for place in fields(value)}
 
 
 def _metrics(words: Mapping[str, Any]) -> dict[str, float]:

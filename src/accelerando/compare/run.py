@@ -8,7 +8,6 @@ from typing import Any
 from accelerando.compare import plan
 from accelerando.compare.executor import Executor, Job, Result
 from accelerando.compare.records import Experiment, Outcome, Trial, not_run
-from accelerando.compare.resolve import Resolved
 from accelerando.compare.store import Store
 from accelerando.errors import TaskError
 
@@ -54,14 +53,14 @@ class Driver:
 
     Args:
         experiment: What to do.
-        resolved: Its task.
+        reference: What finds its task: a bundled name, or an absolute ``FILE.py:FUNCTION``.
         store: Where it is written; open.
         watch: Told of every trial.
     """
 
-    def __init__(self, experiment: Experiment, resolved: Resolved, store: Store, watch: Watch) -> None:
+    def __init__(self, experiment: Experiment, reference: str, store: Store, watch: Watch) -> None:
         self.experiment = experiment
-        self._resolved = resolved
+        self._reference = reference
         self._store = store
         self._watch = watch
         self._known: dict[str, Outcome] = {}
@@ -133,7 +132,7 @@ class Driver:
 
     def _submit(self, trial: Trial, executor: Executor) -> None:
         self._running[trial.id] = trial
-        executor.submit(Job(trial.id, trial.to_json(), self._resolved.reference))
+        executor.submit(Job(trial.id, trial.to_json(), self._reference))
 
     def _take(self, result: Result, executor: Executor) -> None:
         trial = self._running.pop(result.id)

@@ -225,6 +225,7 @@ def _summary(strategy: Strategy) -> dict[str, Any]:
         words["optimizer"] = method.address
         cyclic = method.rate_name == "lr" and any(part.name == "cyclic" for part in strategy.schedules)
         words["rate_name"] = "max_lr" if cyclic else method.rate_name
+        words["note"] = assemble.notes(strategy, method)
         words["versions"] = [list(pair) for pair in assemble.packages(method.address)]
         assemble.probe(strategy, method)
     except assemble.Unavailable as reason:

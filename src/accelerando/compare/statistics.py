@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Scale = Literal["log", "linear"]
 Verdict = Literal["better", "no difference shown", "worse", "too few seeds"]
@@ -80,7 +80,7 @@ def student(values: Sequence[float]) -> tuple[float, float, float]:
     mean = float(data.mean())
     if data.size < 2:
         return mean, math.nan, math.nan
-    half = float(stats.t.ppf(1 - LEVEL / 2, data.size - 1) * data.std(ddof=1) / math.sqrt(data.size))
+    half = float(special.stdtrit(data.size - 1, 1 - LEVEL / 2) * data.std(ddof=1) / math.sqrt(data.size))
     return mean, mean - half, mean + half
 
 
@@ -116,7 +116,7 @@ def sign_flip(values: Sequence[float] | Array) -> float:
     if data.size == 0:
         return 1.0
     if not np.isfinite(data).all():
-        data = np.sign(data) * stats.rankdata(np.abs(data))
+        data = np.sign(data) * ranks(np.abs(data))
     observed = abs(float(data.sum())) * (1 - 1e-12)
     if data.size > _ENUMERATED:
         signs = np.random.default_rng(0).integers(0, 2, (_DRAWN, data.size), dtype=np.int8) * 2 - 1
@@ -202,7 +202,15 @@ def rank_correlation(x: Sequence[float], y: Sequence[float]) -> float:
     """Spearman's; NaN for fewer than three pairs or a constant side."""
     if len(x) < 3 or len(set(x)) < 2 or len(set(y)) < 2:
         return math.nan
-    return float(stats.spearmanr(x, y).statistic)
+    return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
+
+
+def ranks(values: Sequence[float] | Array) -> Array:
+    """Ranks from 1, equal values sharing the mean of theirs."""
+    _, place, counts = np.unique(
+        np.asarray(values, dtype=np.float64), return_inverse=True, return_counts=True
+    )
+    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[place])
 
 
 def _comparison(gap: Array, p: float, adjusted: float, count: int, scale: Scale) -> Comparison:
@@ -212,7 +220,7 @@ def _comparison(gap: Array, p: float, adjusted: float, count: int, scale: Scale)
     else:
         effect = math.inf if (gap > -math.inf).all() else math.nan
         low = high = math.nan
-    direction = float(gap.sum()) if finite else float((np.sign(gap) * stats.rankdata(np.abs(gap))).sum())
+    direction = float(gap.sum()) if finite else float((np.sign(gap) * ranks(np.abs(gap))).sum())
     verdict: Verdict = "no difference shown"
     if gap.size < seeds_needed(count):
         verdict = "too few seeds"

@@ -21,9 +21,6 @@ from accelerando.lens.measure import Measure, Reading, measure, rise_of
 if TYPE_CHECKING:
     from accelerando.compare.task import Batch, Task
 
-READINGS = 60
-"""How often the lens reads a step over the budget."""
-
 LOSSES = 100
 """How many training losses are kept."""
 
@@ -74,12 +71,14 @@ class _Session:
             )
         optimizer, steppers = build(strategy, find(strategy), parameters, trial.rate, trial.steps)
         torch.manual_seed(trial.seed)
-        self.lens = measure(optimizer, every=max(1, trial.steps // READINGS))
+        if trial.readings:
+            self.lens = measure(optimizer, every=max(1, trial.steps // trial.readings))
         try:
             self.evaluate(model, optimizer, 0)
             self.loop(model, optimizer, steppers)
         finally:
-            self.lens.close()
+            if self.lens is not None:
+                self.lens.close()
 
     def loop(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, steppers: list[Stepper]) -> None:
         task, steps = self.task, self.trial.steps

@@ -128,7 +128,7 @@ def _buffers(declared: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
 
 def _check_names(rule: Rule) -> None:
     owners = [
-        ("the engine", ("p", "g", "u", "t", "step")),
+        ("the engine", ("p", "g", "u", "t", "step", "remainder")),
         ("hyperparameters", rule.seen),
         ("buffers", rule.buffers),
         ("scalars", rule.scalars.results),

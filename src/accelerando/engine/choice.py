@@ -1,17 +1,21 @@
 """Which backend steps a parameter, and why not another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
 from accelerando.engine.cpu import modules
 from accelerando.engine.cpu.lot import storage
-from accelerando.engine.eager import compute_dtype
 from accelerando.engine.lots import Item
 from accelerando.engine.options import say_once
+from accelerando.engine.state import buffer_dtype
+from accelerando.engine.stores import REMAINDER
 from accelerando.engine.tensors import alike, dense
 from accelerando.errors import BackendUnavailable
 
+DEVICES = ("cuda",)
+"""The kinds of devices for which whole steps are made there."""
 _PLAIN = (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer)
 
 
@@ -39,6 +43,41 @@ def _choose(owner: str, item: Item, crossed: bool) -> str:
         )
     say_once(f"{owner}: eager steps what no kernel can step: {reason}", item.place)
     return "eager"
+
+
+def why_not_on_device(owner: str, items: Sequence[Item], groups: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why these items' step is not made on their device as a whole; None if it is.
+
+    Raises:
+        BackendUnavailable: a group demands that it is, and it cannot be.
+    """
+    demanded = any(g["backend"] == "cuda" for g in groups)
+    if not demanded and (not items or items[0].p.device.type not in DEVICES):
+        return "the parameters are on no such device"
+    if any(g["backend"] in ("eager", "cpu") for g in groups):
+        return "a group demands another backend"
+    reason, place = _against_device(items, groups)
+    if reason and demanded:
+        raise BackendUnavailable(
+            f"{owner}: backend='cuda' cannot make this step{place}: {reason}; leave backend out, and eager makes it"
+        )
+    if reason:
+        say_once(f"{owner}: eager steps what no kernel can step: {reason}", place.strip(" ()"))
+    return reason
+
+
+def _against_device(items: Sequence[Item], groups: Sequence[Mapping[str, Any]]) -> tuple[str | None, str]:
+    if not items or items[0].p.device.type not in DEVICES:
+        return "the parameters are on no such device", ""
+    from accelerando.engine.cuda.refusals import why_not, why_not_together
+
+    for item in items:
+        reason = why_not(item)
+        if not reason and not item.whole:
+            reason = "its sums are completed over ranks"
+        if reason:
+            return reason, f" ({item.place})"
+    return why_not_together(items, groups), ""
 
 
 def why_not_cpu(item: Item) -> str | None:
@@ -70,8 +109,9 @@ def _why_not_laid_out(item: Item) -> str | None:
         return "its elements do not lie side by side"
     if not alike(item.p, item.g):
         return "its gradient is laid out otherwise"
-    for name, buffer in item.buffers().items():
-        if buffer.device.type != "cpu" or buffer.dtype != compute_dtype(item.p.dtype):
+    for name, buffer in item.kept().items():
+        dtype = torch.int16 if name == REMAINDER else buffer_dtype(item.p, item.rule, name, item.group)
+        if buffer.device.type != "cpu" or buffer.dtype != dtype:
             return f"{name} is {buffer.dtype} on {buffer.device}"
         if not alike(item.p, buffer):
             return f"{name} is laid out otherwise"
@@ -84,7 +124,7 @@ def _crossed(items: Sequence[Item]) -> set[int]:
         (t.data_ptr(), t.data_ptr() + t.numel() * t.element_size(), item.index)
         for item in items
         if item.p.device.type == "cpu" and item.p.layout == torch.strided and type(item.p) in _PLAIN
-        for t in (item.p, *item.buffers().values())
+        for t in (item.p, *item.kept().values())
         if t.numel() and t.device.type == "cpu"
     )
     found: set[int] = set()

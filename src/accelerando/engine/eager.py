@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from accelerando.engine import hashing, stores
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.grammar import Function
 from accelerando.engine.lots import Item, Rows, Table
 from accelerando.engine.lowering import Dialect, Names, render
+from accelerando.engine.telemetry import FIRST_MOMENT, TOLD
 
 Tensor = torch.Tensor
 TENSORS = Dialect("number({}, like)")
@@ -67,10 +69,24 @@ class EagerLot:
 
     settles = False
 
-    def __init__(self, rule: Rule, items: Sequence[Item]) -> None:
-        self.rule, self.items = rule, items
+    def __init__(self, rule: Rule, items: Sequence[Item], tells: bool = False) -> None:
+        self.rule, self.items, self.tells = rule, items, tells
         self.works: list[_Work] = []
+        self.draws = any(item.policy.draws for item in items)
+        self.ages: Sequence[float] = []
         self.uniform: list[int] = []
+        self._told: list[Tensor] = []
+
+    def telling(self) -> "EagerLot":
+        """The same items, whose steps also tell what they did."""
+        made = EagerLot(self.rule, self.items, tells=True)
+        made.uniform = self.uniform
+        return made
+
+    def told(self) -> tuple[Sequence[Tensor], Table, bool]:
+        """Parameters, what the last step did with them, by `TOLD`, and whether they have a first moment."""
+        sums = _read(self._told).reshape(len(self.items), len(TOLD))
+        return [i.p for i in self.items], sums, FIRST_MOMENT in self.rule.buffers
 
     def refresh(self, grads: Sequence[Tensor]) -> bool:
         """Take this step's gradients; any will do."""
@@ -89,38 +105,54 @@ class EagerLot:
 
     def first(self, rows: Rows) -> Table | None:
         """Run `direction`, store the buffers, and `apply` where nothing is waited for; each item's sums."""
-        columns = (*self.rule.columns, *(self.rule.decided if self.rule.decides_first else ()))
-        self.works = []
+        early = self.rule.decided if self.rule.decides_first else ()
+        columns = (*self.rule.columns, *early, *(("keep_",) if self.tells else ()))
+        self.works, self._told = [], []
         sums: list[Tensor] = []
-        for item, row in zip(self.items, rows.which, strict=True):
+        draws = self._draws()
+        for k, (item, row) in enumerate(zip(self.items, rows.which, strict=True)):
             factor, *scalars = rows.values[row]
-            work = _Work(item, factor, dict(zip(columns, scalars, strict=True)))
+            work = _Work(item, factor, dict(zip(columns, scalars, strict=True)), draws[k])
             sums += work.first()
             if self.rule.two_passes:
                 self.works.append(work)
             else:
-                work.second({})
+                self._told += work.second({})
         return _read(sums).reshape(len(self.items), len(self.rule.sums))
 
     def second(self, decided: Table) -> None:
         """Run `apply` with each item's decisions."""
         for work, row in zip(self.works, decided, strict=True):
-            work.second(dict(zip(self.rule.decided, row.tolist(), strict=True)))
+            self._told += work.second(dict(zip(self.rule.decided, row.tolist(), strict=True)))
         self.works = []
+
+    def _draws(self) -> list[stores.Draws | None]:
+        """This step's random bits of each item that needs them."""
+        if not self.draws:
+            return [None] * len(self.items)
+        items = self.items
+        keys = hashing.keys([i.group["store_seed"] for i in items], self.ages, [i.position for i in items])
+        return [
+            stores.Draws(item.p, item.offset, first, second) if item.policy.draws else None
+            for item, first, second in zip(items, *keys.tolist(), strict=True)
+        ]
 
 
 class _Work:
     """One parameter on its way through a step."""
 
-    def __init__(self, item: Item, factor: float, scalars: Mapping[str, float]) -> None:
+    def __init__(
+        self, item: Item, factor: float, scalars: Mapping[str, float], draws: stores.Draws | None
+    ) -> None:
         self.item, self.rule, self.factor, self.scalars = item, item.rule, factor, scalars
+        self.policy, self.draws = item.policy, draws
         self.like = compute_dtype(_real(item.p).dtype)
         self.values: dict[str, Tensor] = {}
 
     def first(self) -> list[Tensor]:
         """Run `direction`; store the buffers; return this tensor's sums, not yet read from its device."""
         rule, like, buffers = self.rule, self.like, self.item.buffers()
-        p, g = _real(self.item.p).to(like), _real(self.item.g).to(like)
+        p, g = self._parameter(), _real(self.item.g).to(like)
         values = {c: number(v, like) for c, v in self.scalars.items()}
         old = {name: _real(buffer).to(like) for name, buffer in buffers.items()}
         values |= {"p": p, "g": g * number(self.factor, like), **old}
@@ -128,17 +160,45 @@ class _Work:
         made = on_tensors(rule.direction)(like, *(values[a] for a in arguments))
         values |= dict(zip(rule.direction.results, made, strict=True))
         values |= {name: old[buffer].clone() for name, buffer in rule.old.items() if name in rule.carried}
-        for name, buffer in buffers.items():
-            _real(buffer).copy_(values[name])
+        for slot, (name, buffer) in enumerate(buffers.items(), 1):
+            self._store(buffer, values[name], self.policy.narrows(rule, name), slot)
         self.values = values
         return [values[s].double().sum() for s in rule.sums]
 
-    def second(self, decided: Mapping[str, float]) -> None:
-        """Run `apply` with what was decided, and store the parameter."""
+    def second(self, decided: Mapping[str, float]) -> list[Tensor]:
+        """Run `apply` with what was decided, and store the parameter; what it did, if that is to be told."""
         values = self.values | {n: number(v, self.like) for n, v in decided.items()}
         (new,) = on_tensors(self.rule.apply)(self.like, *(values[a] for a in self.rule.apply.arguments))
-        _real(self.item.p).copy_(new)
+        before = values["p"].clone() if "keep_" in self.scalars else None
+        if self.policy.p == "compensated":
+            stores.store_compensated(self.item.p, self.item.state[stores.REMAINDER], new)
+        else:
+            self._store(self.item.p, new, self.policy.p == "stochastic", 0)
+        told = [] if before is None else self._told(values, before)
         self.values = {}
+        return told
+
+    def _told(self, values: Mapping[str, Tensor], before: Tensor) -> list[Tensor]:
+        """The sums of `TOLD`, in order, not yet read from their device."""
+        g, u = _real(self.item.g).double(), values[self.rule.direction.results[0]].double()
+        m = values[FIRST_MOMENT].double() if FIRST_MOMENT in self.rule.buffers else torch.zeros_like(g)
+        after = self._parameter()
+        d, after = (after - values["keep_"] * before).double(), after.double()
+        pairs = ((g, g), (u, u), (m, m), (~torch.isfinite(g), 1), (g, d), (d, d), (after, after), (after, d))
+        return [(a * b).double().sum() for a, b in pairs]
+
+    def _parameter(self) -> Tensor:
+        if self.policy.p == "compensated":
+            return stores.master(self.item.p, self.item.state[stores.REMAINDER])
+        return _real(self.item.p).to(self.like)
+
+    def _store(self, target: Tensor, value: Tensor, by_chance: bool, slot: int) -> None:
+        if not by_chance:
+            _real(target).copy_(value)
+        elif self.draws is not None:
+            stores.store_stochastic(target, value, self.draws(slot))
+        else:
+            raise AssertionError(self.item.place)
 
 
 def _read(numbers: Sequence[Tensor]) -> Table:

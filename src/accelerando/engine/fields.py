@@ -39,9 +39,24 @@ class Interval:
         return f"in {left}{self.low:g}, {self.high:g}{right}"
 
 
+@dataclass(frozen=True)
+class Whole:
+    """The whole numbers from ``low`` up to, without, ``high``."""
+
+    low: int
+    high: int
+
+    def __contains__(self, value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and self.low <= value < self.high
+
+    def __str__(self) -> str:
+        return f"a whole number in [{self.low}, {self.high})"
+
+
 NonNegative = Annotated[float, Interval(0, math.inf, "left")]
 Positive = Annotated[float, Interval(0, math.inf, "neither")]
 Fraction = Annotated[float, Interval(0, 1, "left")]
+Seed = Annotated[int, Whole(0, 2**32)]
 Betas = tuple[Fraction, Fraction]
 Cap = Annotated[float | None, Interval(0, math.inf, "neither")]
 """A positive bound, or None for no bound; a rule sees None as infinity."""

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from accelerando.engine.anatomy import Rule
+from accelerando.engine.stores import REMAINDER, Policy, policy_of
 
 Table = npt.NDArray[np.float64]
 
@@ -25,10 +26,26 @@ class Item:
     index: int
     """Its place among the optimizer's parameters that have a state."""
     place: str
+    position: int = 0
+    """Its place among all parameters of the optimizer, with or without gradients."""
+    whole: bool = True
+    """Whether this rank has all elements that its sums run over."""
+    offset: int = 0
+    """The index of its first element, where it is a consecutive part of a larger tensor."""
 
     def buffers(self) -> dict[str, torch.Tensor]:
         """The rule's buffers, by name."""
         return {name: self.state[name] for name in self.rule.buffers}
+
+    def kept(self) -> dict[str, torch.Tensor]:
+        """All that is kept per element: the buffers, and the parameter's remainder where there is one."""
+        rest = {REMAINDER: self.state[REMAINDER]} if REMAINDER in self.state else {}
+        return self.buffers() | rest
+
+    @property
+    def policy(self) -> Policy:
+        """How its parameter and moments are stored."""
+        return policy_of(self.p, self.group)
 
 
 @dataclass(frozen=True)
@@ -49,6 +66,10 @@ class Lot(Protocol):
     """For each item, its group's place among the lot's groups: the row it reads where a group is of one age."""
     settles: bool
     """Whether decisions per tensor are made inside `first`, and nothing is left for `second`."""
+    draws: bool
+    """Whether stores need random bits, for which ``ages`` has to be told before `first`."""
+    ages: Sequence[float]
+    """The steps that each item has made, this one counted; told where `draws`."""
 
     def measure(self) -> tuple[Table, Table]:
         """Each gradient's sum of squares, and how many of its elements are not finite."""

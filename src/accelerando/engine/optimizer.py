@@ -1,17 +1,20 @@
 """The shell: a real `torch.optim.Optimizer` around a rule."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch._C._dynamo.eval_frame import get_eval_frame_callback
 from torch.optim import optimizer as torch_shell
 
-from accelerando.engine import registry, state, stepping
+from accelerando.engine import registry, state, stepping, stores
 from accelerando.engine.anatomy import MEMBERS, Rule, assemble
+from accelerando.engine.cuda.plan import DevicePlan
 from accelerando.engine.fields import Cap, check, fields_of
 from accelerando.engine.options import OPTIONS, say_once, say_what_runs
+from accelerando.engine.sharding import refuse_partition
+from accelerando.engine.telemetry import Telemetry
 from accelerando.engine.tensors import refuse
 from accelerando.errors import HyperparameterError, RuleError, StateError
 
@@ -41,6 +44,18 @@ class Optimizer(torch.optim.Optimizer):
     ``"raise"``),
     ``backend`` (None chooses by device, dtype and layout; ``"cpu"``, compiled kernels, and ``"eager"``, plain tensor
     operations, demand), and torch's ``foreach`` and ``fused``, which change nothing but are answered once.
+
+    Low precision, three options more, of any method; rules compute in float32 whatever is chosen:
+
+    - ``store``: how bfloat16 and float16 parameters are written. ``"nearest"``; ``"stochastic"``, up or down by
+      chance, on average right; ``"compensated"``, bfloat16 alone: the nearest, with the 16 bits that rounding loses
+      in the state's ``remainder`` (int16), so that the method walks in float32 for two more bytes. Wider parameters
+      are stored exactly whatever it says, which is said once by `BackendWarning`.
+    - ``state_dtype``: None keeps buffers in float32 (float64 for float64 parameters); ``"bf16"`` keeps those that
+      start at zero in bfloat16, stored stochastically, since an average with a decay near 1 stalls under nearest
+      rounding.
+    - ``store_seed``: a whole number in [0, 2³²). Random bits are a hash of it, the step, the parameter's place and
+      the element's index, so a run that is saved and resumed draws the same ones, on any backend.
     """
 
     scalars: ClassVar[Any] = staticmethod(_no_scalars)
@@ -55,6 +70,7 @@ class Optimizer(torch.optim.Optimizer):
     absent: ClassVar[Mapping[str, Any]] = {}
     """Field → what it means that a loaded group lacks it, where that is not the default."""
 
+    _telemetry: Telemetry | None = None
     _plan: Any = None
     """What the engine knows from the last step; not part of the state, and made anew when it is gone."""
     fields: ClassVar[dict[str, Any]] = {}
@@ -97,9 +113,10 @@ class Optimizer(torch.optim.Optimizer):
         group = self.param_groups[-1]
         try:
             for index, p in enumerate(group["params"]):
-                refuse(
-                    owner, p, f"group {len(self.param_groups) - 1}, parameter {index}", self.rule_of(group)
-                )
+                where = f"group {len(self.param_groups) - 1}, parameter {index}"
+                refuse(owner, p, where, self.rule_of(group))
+                stores.check(owner, p, where, group)
+            refuse_partition(owner, group, self.rule_of(group), f"group {len(self.param_groups) - 1}")
         except Exception:
             self.param_groups.pop()
             raise
@@ -125,6 +142,22 @@ class Optimizer(torch.optim.Optimizer):
         return _step(self, closure)
 
     step.hooked = True  # type: ignore[attr-defined]  # torch would wrap every step in a profiler record
+
+    @property
+    def _step_supports_amp_scaling(self) -> bool:
+        """Whether a step takes a gradient scaler's numbers as they are on the device, and the host need not wait."""
+        return isinstance(self.__dict__.get("_plan"), DevicePlan)
+
+    def _measure(self, keep: Sequence[float] | None = None) -> Telemetry | None:
+        """Let the coming step yield its sums, with what decoupled decay leaves of each group's weights.
+
+        Returns:
+            None where the step is made on a device as a whole, and is to be measured from outside.
+        """
+        if self._step_supports_amp_scaling or any(p.is_cuda for g in self.param_groups for p in g["params"]):
+            return None
+        self._telemetry = Telemetry(self.param_groups, keep or [1.0] * len(self.param_groups))
+        return self._telemetry
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Load a state dict of this class or of torch's namesake; states keep their full precision."""
@@ -155,7 +188,7 @@ class Optimizer(torch.optim.Optimizer):
             raise StateError(
                 f"{owner}: a state dict has the keys 'state' and 'param_groups', got {type(state_dict).__name__}"
             )
-        state.check_shapes(owner, self, state_dict)
+        state.check_saved(owner, self, state_dict)
         for index, group in enumerate(state_dict["param_groups"]):
             _check_group(
                 owner, self.fields, {k: v for k, v in group.items() if k in self.fields}, f" (group {index})"

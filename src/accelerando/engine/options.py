@@ -4,14 +4,17 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
-from accelerando.engine.fields import Cap
+from accelerando.engine.fields import Cap, Seed
 from accelerando.errors import BackendWarning
 
 OPTIONS: dict[str, tuple[Any, Any]] = {
     "maximize": (bool, False),
     "max_grad_norm": (Cap, None),
     "on_nonfinite": (Literal["propagate", "skip", "raise"], "propagate"),
-    "backend": (Literal[None, "cpu", "eager"], None),
+    "backend": (Literal[None, "cpu", "cuda", "eager"], None),
+    "store": (Literal["nearest", "stochastic", "compensated"], "nearest"),
+    "store_seed": (Seed, 0),
+    "state_dtype": (Literal[None, "bf16"], None),
     "foreach": (Literal[None, True, False], None),
     "fused": (Literal[None, True, False], None),
     "capturable": (bool, False),

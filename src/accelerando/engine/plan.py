@@ -1,22 +1,23 @@
 """What stays the same from step to step: parameters sorted into lots, and whether that still holds."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
+from functools import cached_property
 from itertools import chain
 from operator import attrgetter, is_
 from typing import Any
 
 import torch
 
-from accelerando.engine import choice, state
+from accelerando.engine import choice, exchange
 from accelerando.engine.anatomy import Rule
+from accelerando.engine.collecting import RuleOf, is_rehearsal
 from accelerando.engine.cpu.lot import CpuLot, scheme_of
 from accelerando.engine.eager import EagerLot
 from accelerando.engine.fields import number
 from accelerando.engine.lots import Item, Segment, segments
 from accelerando.engine.pool import Pool
-from accelerando.engine.tensors import refuse_gradient
+from accelerando.engine.sharding import Shares, is_shared
 
-RuleOf = Callable[[Mapping[str, Any]], Rule]
 _grad = attrgetter("grad")
 
 
@@ -28,14 +29,14 @@ class Plan:
         BackendUnavailable: a group demands a backend that cannot step a parameter.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, rule_of: RuleOf) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, rule_of: RuleOf, found: Sequence[Item]) -> None:
         self.optimizer, self.rule_of = optimizer, rule_of
         self.owner = type(optimizer).__name__
         self.params = self._params()
         grads = list(map(_grad, self.params))
         self.missing = [g is None for g in grads]
         self.modes = self._modes()
-        found = self._items(grads)
+        self.shares = Shares(self.params)
         self.pool = Pool(
             list(optimizer.state.values()),
             [() if r.scope != "tensor" else tuple(r.memory) for r in self._rules_of_states()],
@@ -44,24 +45,34 @@ class Plan:
         kinds: dict[Any, list[Item]] = {}
         for item, name in zip(found, names, strict=True):
             scheme = scheme_of(item) if name == "cpu" else None
-            kinds.setdefault((name, id(item.rule), scheme), []).append(item)
+            kinds.setdefault((name, id(item.rule), scheme, item.whole), []).append(item)
         self.lots: list[CpuLot | EagerLot] = [
-            EagerLot(items[0].rule, items) if scheme is None else CpuLot(items[0].rule, scheme, items)
-            for (_, _, scheme), items in kinds.items()
+            EagerLot(items[0].rule, items) if scheme is None else CpuLot(items[0].rule, scheme, items, whole)
+            for (_, _, scheme, whole), items in kinds.items()
         ]
-        position = {id(p): k for k, p in enumerate(self.params)}
-        self.positions = [[position[id(i.p)] for i in lot.items] for lot in self.lots]
+        self.positions = [[i.position for i in lot.items] for lot in self.lots]
         self.straight = self.positions == [list(range(len(self.params)))]
         self.segments: list[list[Segment]] = [segments(lot.rule, lot.items) for lot in self.lots]
         for lot, parts in zip(self.lots, self.segments, strict=True):
             lot.uniform = [k for k, part in enumerate(parts) for _ in range(part.begin, part.end)]
-        self.groups = list({id(i.group): i.group for i in found}.values())
+        rules = [rule for _, rule, *_ in self.modes]
+        self.members = exchange.members(optimizer.param_groups, rules)
+        self.exchange = self._exchange([m for m in self.members if m.rule.sums])
+        groups = [i.group for i in found] + [m.group for m in self.members]
+        self.groups = list({id(group): group for group in groups}.values())
         self.plain = [(False, None, "propagate")] * len(self.groups)
         self.ones = {id(g): 1.0 for g in self.groups}
         self.tensors = any(isinstance(lot, EagerLot) for lot in self.lots)
+        self.captured = any(i.p.is_cuda for i in found)
         self.counted = [i.index for i in found]
         self.all_counted = sorted(self.counted) == list(range(len(self.pool.ages)))
         self.raw = [p for lot in self.lots if isinstance(lot, CpuLot) for p in lot.params]
+        self.raw += [self.params[i.position] for i in found if is_shared(self.params[i.position])]
+
+    @cached_property
+    def measuring(self) -> exchange.Exchange | None:
+        """What completes the measures of all sharded gradients."""
+        return exchange.Exchange(self.owner, self.members, 2, self.positions) if self.members else None
 
     @property
     def items(self) -> list[Item]:
@@ -78,22 +89,36 @@ class Plan:
             return False
         if not self.pool.holds(list(self.optimizer.state.values())):
             return False
+        shares = self.shares.gradients(params, grads)
+        if shares is None:
+            return False
         if self.straight:
-            return self._take(self.lots[0], grads)
+            return self._take(self.lots[0], shares)
         return all(
-            self._take(lot, [grads[k] for k in positions])
+            self._take(lot, [shares[k] for k in positions])
             for lot, positions in zip(self.lots, self.positions, strict=True)
         )
 
-    def is_rehearsal(self) -> bool:
-        """The checkpoint library makes state by a step with rate 0 and gradients 0, which must not count."""
-        items = self.items
-        return (
-            bool(items)
-            and not any(float(i.state["step"]) for i in items)
-            and all(number(i.group["lr"]) == 0 for i in items)
-            and not any(bool(i.g.any()) for i in items)
+    def rehearses(self, first: bool, fresh: bool) -> bool:
+        """Whether this step is such a rehearsal; ranks that sum together say the same, or they would wait for ever.
+
+        Args:
+            first: whether no plan was made before, which is so on all ranks or none.
+            fresh: whether this rank had no state.
+        """
+        exchanging = self.exchange is not None or any(
+            m.group["max_grad_norm"] is not None or m.group["on_nonfinite"] != "propagate"
+            for m in self.members
         )
+        if not exchanging or self.measuring is None:
+            return fresh and is_rehearsal(self.items)
+        if not first or any(number(m.group["lr"]) for m in self.members):
+            return False
+        return not self.measuring.anywhere(not (fresh and is_rehearsal(self.items)))
+
+    def _exchange(self, members: list[exchange.Member]) -> exchange.Exchange | None:
+        width = max((len(m.rule.sums) for m in members), default=0)
+        return exchange.Exchange(self.owner, members, width, self.positions) if members else None
 
     def _take(self, lot: CpuLot | EagerLot, grads: list[torch.Tensor]) -> bool:
         try:
@@ -104,25 +129,10 @@ class Plan:
     def _params(self) -> list[torch.Tensor]:
         return list(chain.from_iterable([g["params"] for g in self.optimizer.param_groups]))
 
-    def _modes(self) -> list[tuple[int, Rule, Any]]:
-        return [(id(g), self.rule_of(g), g["backend"]) for g in self.optimizer.param_groups]
-
-    def _items(self, grads: list[Any]) -> list[Item]:
-        pairs = [
-            (group, p, f"group {i}, parameter {j}")
-            for i, group in enumerate(self.optimizer.param_groups)
-            for j, p in enumerate(group["params"])
-        ]
-        stepped = [(*pair, g) for pair, g in zip(pairs, grads, strict=True) if g is not None]
-        for _, _, place, g in stepped:
-            refuse_gradient(self.owner, g, place)
-        for group, p, _, _ in stepped:
-            if not self.optimizer.state[p]:
-                self.optimizer.state[p].update(state.begin(p, self.rule_of(group), group))
-        index = {id(p): k for k, p in enumerate(self.optimizer.state)}
+    def _modes(self) -> list[tuple[Any, ...]]:
         return [
-            Item(group, self.rule_of(group), p, g, self.optimizer.state[p], index[id(p)], place)
-            for group, p, place, g in stepped
+            (id(g), self.rule_of(g), g["backend"], g["store"], g["store_seed"], g["state_dtype"])
+            for g in self.optimizer.param_groups
         ]
 
     def _rules_of_states(self) -> list[Rule]:

@@ -3,12 +3,19 @@
 from accelerando.engine import eager, host
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.cpu import source as cpu
+from accelerando.engine.cuda import source as cuda
+from accelerando.engine.passes import passes
 
-BACKENDS = ("eager", "cpu")
+BACKENDS = ("eager", "cpu", "cuda")
 
 
 def source(rule: Rule, backend: str) -> str:
-    """What runs for ``rule``: the scalar table's row and the decision on the host, the rest as the backend has it."""
+    """What runs for ``rule``: the scalar table's row and the decision on the host, the rest as the backend has it.
+
+    On CUDA nothing is left to the host.
+    """
+    if backend == "cuda":
+        return cuda.source(rule, passes(rule))
     on_host = [host.row_source(rule)]
     if rule.decide is not None:
         on_host.append(host.decide_source(rule))

@@ -28,10 +28,10 @@ def again(rule: Rule) -> Function | None:
         if made is None or made in kept:
             continue
         kept.add(made)
-        wanted += [(read, made) for read in _reads(body[made][1])]
+        wanted += [(read, made) for read in reads(body[made][1])]
     chosen = tuple(body[k] for k in sorted(kept))
     written = {name for name, _ in chosen}
-    arguments = tuple(dict.fromkeys(n for _, value in chosen for n in _reads(value) if n not in written))
+    arguments = tuple(dict.fromkeys(n for _, value in chosen for n in reads(value) if n not in written))
     reassigned = written & set(rule.direction.arguments)
     passed = tuple(n for n in needed if n not in written and n not in arguments)
     if reassigned:
@@ -39,6 +39,7 @@ def again(rule: Rule) -> Function | None:
     return Function(rule.name, "again", (*arguments, *passed), chosen, tuple(needed))
 
 
-def _reads(value: ast.expr) -> list[str]:
+def reads(value: ast.expr) -> list[str]:
+    """The names of values that an expression uses."""
     calls = {id(node.func) for node in ast.walk(value) if isinstance(node, ast.Call)}
     return [node.id for node in ast.walk(value) if isinstance(node, ast.Name) and id(node) not in calls]

@@ -3,15 +3,13 @@
 import torch
 
 from accelerando.engine.anatomy import Rule
+from accelerando.engine.sharding import refuse_placements, why_not_gradient
 from accelerando.errors import UnsupportedTensorError
 
 
 def refuse(owner: str, p: torch.Tensor, place: str, rule: Rule) -> None:
     """Raise `UnsupportedTensorError` for a parameter that no backend can step."""
-    if type(p).__name__ == "DTensor" or hasattr(p, "_local_tensor"):
-        raise UnsupportedTensorError(
-            f"{owner}: a DTensor is sharded, and sharded parameters are not supported ({place}); gather them first"
-        )
+    refuse_placements(owner, p, place, rule)
     if p.layout != torch.strided:
         raise UnsupportedTensorError(f"{owner}: parameters must be dense, got {p.layout} ({place})")
     if not (p.is_floating_point() or p.is_complex()):
@@ -22,8 +20,10 @@ def refuse(owner: str, p: torch.Tensor, place: str, rule: Rule) -> None:
         )
 
 
-def refuse_gradient(owner: str, g: torch.Tensor, place: str) -> None:
+def refuse_gradient(owner: str, p: torch.Tensor, g: torch.Tensor, place: str) -> None:
     """Raise `UnsupportedTensorError` for a gradient that no backend can use."""
+    if reason := why_not_gradient(p, g):
+        raise UnsupportedTensorError(f"{owner}: {reason} ({place})")
     if g.layout != torch.strided:
         raise UnsupportedTensorError(
             f"{owner}: gradients must be dense, got {g.layout} ({place}); use sparse=False, or torch.optim.SparseAdam"

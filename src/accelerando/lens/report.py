@@ -20,7 +20,7 @@ STYLE = """
 .acc-lens th,.acc-lens td{padding:.2rem .6rem;text-align:right;border-bottom:1px solid #ddd}
 .acc-lens th,.acc-lens td{white-space:nowrap}
 .acc-lens th:first-child,.acc-lens td:first-child{text-align:left}
-.acc-lens svg{max-width:100%;height:auto;display:block;margin:.6rem 0}
+.acc-lens svg{width:100%;min-width:34rem;height:auto;display:block;margin:.6rem 0}
 .acc-lens .said{border-left:3px solid #a00000;padding:.1rem .7rem;margin:.5rem 0}
 .acc-lens .none{color:#555}
 @media print{.acc-lens{max-width:none}.acc-lens svg,.acc-lens tr{break-inside:avoid}}
@@ -89,7 +89,7 @@ def _figures(recordings: Sequence[Recording], names: Sequence[str]) -> str:
     if not all(r.samples for r in recordings):
         return ""
     drawn = figures(recordings, names)
-    parts = [svg(f, key) for key, f in drawn.items()]
+    parts = [f'<div class="wide">{svg(f, key)}</div>' for key, f in drawn.items()]
     return "<h2>Over time</h2>" + "".join(parts)
 
 
@@ -98,7 +98,8 @@ def _tensors(recording: Recording, name: str) -> str:
     series: dict[tuple[int, int, str], list[Row]] = {}
     for row in recording.rows("tensor"):
         series.setdefault((row["optimizer"], row["group"], row["tensor"]), []).append(row)
-    fields = ("gain", "alignment", "effective", "relative_update", "agreement", "trust_ratio", "decay_share")
+    numbers = ("gain", "alignment", "effective", "relative_update", "agreement", "trust_ratio", "decay_share")
+    fields = [f for f in numbers if any(r[f] is not None for rows in series.values() for r in rows)]
     head = "".join(f"<th>{field.replace('_', ' ')}</th>" for field in ("tensor", "size", "lr, last", *fields))
     lines = []
     for (_, _, tensor), rows in series.items():

@@ -61,7 +61,7 @@ class Yielded:
     def take(self, optimizer: torch.optim.Optimizer) -> Taken:
         """The sums of the step."""
         seen = seen_in(optimizer, self.groups, self.held, False)
-        return Taken(seen, _Told(self.measured, seen), [[] for _ in seen])
+        return Taken(seen, _Told(self.measured, seen, type(optimizer).__name__), [[] for _ in seen])
 
     def judge(self, seen: Sequence[Seen]) -> None:
         """Nothing is left to hold a fresh gradient against: such steps have no agreement."""
@@ -81,8 +81,8 @@ class Yielded:
 class _Told:
     """The sums that the optimizer yields, in the lens's columns."""
 
-    def __init__(self, measured: Measured, seen: Sequence[Seen]) -> None:
-        self.measured, self.seen = measured, seen
+    def __init__(self, measured: Measured, seen: Sequence[Seen], name: str) -> None:
+        self.measured, self.seen, self.name = measured, seen, name
 
     @property
     def here(self) -> bool:
@@ -90,12 +90,13 @@ class _Told:
 
     def table(self, owners: Sequence[torch.Tensor]) -> list[list[float]]:
         told = {id(p): sums for p, sums in self.measured.table()}
-        rows = torch.tensor([_row(one, told[id(one.held.p)]) for one in self.seen], dtype=torch.float64)
+        lines = [_row(one, told[id(one.held.p)], unit_of(one, self.name)) for one in self.seen]
+        rows = torch.tensor(lines, dtype=torch.float64)
         whole: list[list[float]] = reduced(rows, owners).tolist()
         return whole
 
 
-def _row(one: Seen, told: Mapping[str, float]) -> list[float]:
+def _row(one: Seen, told: Mapping[str, float], unit: float) -> list[float]:
     row = [0.0] * WIDTH
     for name in ("gg", "gd", "dd", "pp"):
         row[AT[name]] = told[name]
@@ -103,13 +104,24 @@ def _row(one: Seen, told: Mapping[str, float]) -> list[float]:
         row[AT["pp"]] = (told["pp"] - 2 * told["pd"] + told["dd"]) / (one.held.keep or 1.0) ** 2
     row[AT["size"]] = float(one.g.numel())
     row[AT["nonfinite"]] = told.get("nonfinite", 0.0 if math.isfinite(told["gg"]) else math.nan)
-    norms = stages_of(one, told)
+    norms = stages_of(one, told, unit)
     row[len(COLUMNS) : len(COLUMNS) + len(norms)] = norms
     row[AT["along"]] = math.sqrt(max(0.0, norms[-1] * told["dd"])) if norms else told["gd"]
     return row
 
 
-def stages_of(one: Seen, told: Mapping[str, float]) -> list[float]:
+def unit_of(one: Seen, name: str) -> float:
+    """What the direction of the optimizer called ``name`` is to be multiplied with, to be its recipe's.
+
+    A recipe leaves the scalars of a method out of its last vector, and some methods keep them inside.
+    """
+    formula = one.way.formula
+    if name in ("Prodigy", "DAdaptAdam") and isinstance(formula, Moments) and formula.second:
+        return formula.first / math.sqrt(formula.second)
+    return 1 / one.way.scalars.get("rectification", 1.0)
+
+
+def stages_of(one: Seen, told: Mapping[str, float], unit: float = 1.0) -> list[float]:
     """The squared norm after each cause of its recipe; those that were not told are as the cause before."""
     norms, last = [], told["gg"]
     formula = one.way.formula
@@ -118,7 +130,7 @@ def stages_of(one: Seen, told: Mapping[str, float]) -> list[float]:
             last = formula.first**2 * told["mm"]
         norms.append(last)
     if norms:
-        norms[-1] = told["uu"]
+        norms[-1] = unit**2 * told["uu"]
     return norms
 
 

@@ -96,7 +96,7 @@ class DAdaptAdam(Optimizer):
 
     @staticmethod
     def direction(
-        p, g, exp_avg, exp_avg_sq, s, lr, beta1, beta2, eps, keep, on, weight, share1, share2, pull, l2, shrink
+        p, g, exp_avg, exp_avg_sq, s, lr, beta1, beta2, eps, keep, on, weight, share1, share2, pull, l2
     ):  # fmt: skip
         g = g + l2 * p
         num = weight * (g * (s / (sqrt(exp_avg_sq) + eps)))
@@ -106,7 +106,7 @@ class DAdaptAdam(Optimizer):
         den = abs(s)
         rates = where(g == g, lr, lr)
         active = where(g == g, on, on)
-        u = exp_avg / (sqrt(exp_avg_sq) + eps) + shrink * p
+        u = exp_avg / (sqrt(exp_avg_sq) + eps)
         return u, exp_avg, exp_avg_sq, s, num, den, rates, active
 
     @staticmethod
@@ -120,5 +120,5 @@ class DAdaptAdam(Optimizer):
         return d, numerator_weighted
 
     @staticmethod
-    def apply(p, u):
-        return p - u
+    def apply(p, u, shrink):
+        return p - (u + shrink * p)

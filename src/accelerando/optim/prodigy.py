@@ -120,8 +120,8 @@ class Prodigy(Optimizer):
         den = worth * abs(s)
         rates = where(g == g, lr, lr)
         active = where(g == g, on, on)
-        u = exp_avg / (sqrt(exp_avg_sq) + damp) + shrink * p
-        away = away + dlr * u
+        u = exp_avg / (sqrt(exp_avg_sq) + damp)
+        away = away + dlr * (u + shrink * p)
         return u, exp_avg, exp_avg_sq, s, away, num, den, rates, active
 
     @staticmethod
@@ -140,5 +140,5 @@ class Prodigy(Optimizer):
         return d, d_max, d_numerator
 
     @staticmethod
-    def apply(p, u, dlr):
-        return p - dlr * u
+    def apply(p, u, dlr, shrink):
+        return p - dlr * (u + shrink * p)

@@ -383,3 +383,26 @@ def _shown(renderable, width=200):
     console = Console(width=width, file=StringIO())
     console.print(renderable)
     return console.file.getvalue()
+
+
+def test_figures_drawn_apart_are_the_figures_drawn_here(comparison, tmp_path):
+    from accelerando.compare.report import figures, panels
+    from accelerando.compare.report.apart import FIGURES, Apart
+    from accelerando.compare.report.digest import digest
+
+    made = digest(*comparison)
+    with Apart() as apart:
+        apart.begin(made)
+        paths = apart.end(tmp_path)
+    assert [path.name for path in paths] == [f"{key}.png" for key in FIGURES]
+    for key, path in zip(FIGURES, paths, strict=True):
+        assert path.read_bytes() == figures.png(getattr(panels, key), made, key)
+
+
+def test_a_process_that_was_given_nothing_to_draw_ends_quietly(capfd):
+    from accelerando.compare.report.apart import Apart
+
+    with Apart() as apart:
+        pass
+    assert apart._process.returncode == 0
+    assert not capfd.readouterr().err

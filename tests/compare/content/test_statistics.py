@@ -142,6 +142,12 @@ def test_steps_to_a_target():
     assert s.steps_to(evals, 0.1) is None
 
 
+def test_ranks_and_their_correlation_are_scipys():
+    x, y = [3.0, 1.0, math.inf, 1.0, 2.0, 2.0, 2.0], [0.1, 0.2, 0.2, 0.5, -1.0, 7.0, 0.3]
+    assert list(s.ranks(x)) == list(stats.rankdata(x))
+    assert s.rank_correlation(x, y) == pytest.approx(stats.spearmanr(x, y).statistic, rel=1e-12)
+
+
 def test_rank_correlation():
     assert s.rank_correlation([1, 2, 3], [1, 8, 27]) == pytest.approx(1.0)
     assert math.isnan(s.rank_correlation([1, 1, 1], [1, 2, 3]))

@@ -146,6 +146,17 @@ def test_fingerprints_differ_between_tasks_and_repeat():
     assert marks == [fingerprint(load(name)) for name in names()]
 
 
+@pytest.mark.parametrize("name", names())
+def test_a_chinese_report_says_the_task_in_chinese(name):
+    from accelerando.compare.report.words import Words
+
+    task = load(name)
+    for text in (task.title, task.description):
+        assert Words("en").task(text) == text
+        assert any("\u4e00" <= sign <= "\u9fff" for sign in Words("zh").task(text)), text
+    assert Words("zh").task("a user's own") == "a user's own"
+
+
 def test_an_unknown_name_lists_the_known():
     with pytest.raises(TaskError, match=r"no bundled task 'digit'.*digits, digits-autoencoder"):
         load("digit")

@@ -4,7 +4,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from accelerando.compare.assemble import Unavailable, build, find, packages, probe
+from accelerando.compare.assemble import Unavailable, build, find, notes, packages, probe
 from accelerando.compare.strategy import parse
 from accelerando.errors import SpecError
 
@@ -21,10 +21,19 @@ class AnyKeyword(torch.optim.SGD):
         super().__init__(params, **options)
 
 
+class Budgeted(torch.optim.SGD):
+    """Needs to know how many updates it will make, as warm-up and decay of its own do."""
+
+    def __init__(self, params, lr=1e-3, *, total_steps):
+        super().__init__(params, lr=lr)
+        self.total_steps = total_steps
+
+
 @pytest.fixture(autouse=True)
 def foreign(monkeypatch):
     module = ModuleType("foreign_library")
     module.Distanced, module.AnyKeyword, module.number = Distanced, AnyKeyword, 3
+    module.Budgeted = Budgeted
     monkeypatch.setitem(sys.modules, "foreign_library", module)
 
 
@@ -39,10 +48,30 @@ def foreign(monkeypatch):
         ("foreign_library:Distanced(d0=1e-5)", "lr"),
         ("foreign_library:Distanced(d0=1e-5, lr=1)", ""),
         ("foreign_library:AnyKeyword", "lr"),
+        ("foreign_library:Budgeted", "lr"),
+        ("foreign_library:Budgeted(total_steps=70)", "lr"),
     ],
 )
 def test_the_grid_sets_what_the_method_calls_its_rate(text, rate_name):
     assert find(parse(text)).rate_name == rate_name
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("foreign_library:Budgeted", 250), ("foreign_library:Budgeted(total_steps=70)", 70)]
+)
+def test_an_optimizer_that_asks_for_the_budget_is_told_the_trials(text, told):
+    strategy = parse(text)
+    method = find(strategy)
+    probe(strategy, method)
+    optimizer, _ = build(strategy, method, [torch.nn.Parameter(torch.ones(2))], 0.1, 250)
+    assert optimizer.total_steps == told
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    assert ("total_steps" in notes(strategy, method)) == (told == 250)
+
+
+def test_nobody_else_is_told_the_budget():
+    for text in ("sgd", "foreign_library:AnyKeyword"):
+        assert not find(parse(text)).budgeted
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ import torch
 
 from accelerando.compare import journal
 from accelerando.compare import spec as specs
-from accelerando.compare.plan import EXTENSIONS
+from accelerando.compare.plan import EXTENSIONS, READINGS
 from accelerando.compare.records import Outcome, Trial
 from accelerando.compare.resolve import resolve
 from accelerando.compare.run import RETRIES
 from accelerando.compare.schedule import PLATEAU_CHECKS, SCHEDULES
-from accelerando.compare.trial import LOSSES, READINGS, run
+from accelerando.compare.trial import LOSSES, run
 
 GUIDE = Path(__file__).parents[3] / "docs" / "guide"
 

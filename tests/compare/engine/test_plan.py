@@ -124,7 +124,7 @@ def test_strategies_take_turns():
 
 def test_identity_covers_all_that_a_result_depends_on():
     base = experiment()
-    ids = {plan.trials(base, SGD, [1e-3], "tune")[0].id}
+    ids = {plan.trials(base, SGD, [1e-3], "fresh")[0].id}
     for change in (
         {"task": {"name": "t", "hash": "other"}},
         {"task": {"name": "u", "hash": "h"}},
@@ -133,9 +133,15 @@ def test_identity_covers_all_that_a_result_depends_on():
         {"evals": 5},
         {"versions": (("torch", "3"),)},
     ):
-        ids.add(plan.trials(experiment(**change), SGD, [1e-3], "tune")[0].id)
-    ids.add(plan.trials(base, {**SGD, "versions": [["timm", "1"]]}, [1e-3], "tune")[0].id)
-    ids.add(plan.trials(base, {**SGD, "name": "adam"}, [1e-3], "tune")[0].id)
-    ids.add(plan.trials(base, SGD, [1e-2], "tune")[0].id)
-    ids.add(plan.trials(base, SGD, [1e-3], "fresh")[0].id)
+        ids.add(plan.trials(experiment(**change), SGD, [1e-3], "fresh")[0].id)
+    ids.add(plan.trials(base, {**SGD, "versions": [["timm", "1"]]}, [1e-3], "fresh")[0].id)
+    ids.add(plan.trials(base, {**SGD, "name": "adam"}, [1e-3], "fresh")[0].id)
+    ids.add(plan.trials(base, SGD, [1e-2], "fresh")[0].id)
+    ids.add(plan.trials(base, SGD, [1e-3], "tune")[0].id)
     assert len(ids) == 11
+
+
+def test_a_tuning_trial_does_only_what_its_use_needs():
+    tune, fresh = (plan.trials(experiment(evals=7), SGD, [1e-3], phase)[0] for phase in ("tune", "fresh"))
+    assert (tune.evals, tune.readings) == (1, 0)
+    assert (fresh.evals, fresh.readings) == (7, plan.READINGS)

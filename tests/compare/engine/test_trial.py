@@ -11,7 +11,7 @@ from accelerando.compare.trial import run
 
 def trained(path, **changes):
     resolved = resolve(str(path))
-    settings = {"strategy": "sgd", "rate": 1e-3, "seed": 0, "phase": "tune", "device": "cpu", "versions": ()}
+    settings = {"strategy": "sgd", "rate": 1e-3, "seed": 0, "phase": "fresh", "device": "cpu", "versions": ()}
     settings |= {
         "task": resolved.task.name,
         "task_hash": resolved.hash,
@@ -47,6 +47,14 @@ def test_the_lens_reads_sgds_rate(bowl):
     for _, nominal, gain, alignment, effective in trained(bowl).rates:
         assert nominal == 1e-3
         assert (gain, alignment, effective) == pytest.approx((1e-3, 1.0, 1e-3), rel=1e-4)
+
+
+def test_what_a_trial_measures_changes_nothing_in_it(bowl):
+    plain, read = trained(bowl, phase="tune", evals=1, readings=0), trained(bowl, readings=20)
+    assert plain.rates == () and plain.rise is None
+    assert len(read.rates) == 20
+    assert [step for step, _ in plain.evals] == [0, 40]
+    assert (plain.final, plain.losses) == (read.final, read.losses)
 
 
 def test_a_cycle_is_the_schedules_rise_and_not_sgds_own(bowl):
@@ -105,6 +113,30 @@ def test_an_averaging_optimizer_is_evaluated_in_eval_mode(bowl, monkeypatch):
     monkeypatch.setattr(torch.optim, "Averaging", Averaging, raising=False)
     trained(bowl, strategy="torch.optim:Averaging")
     assert Averaging.calls == ["eval", "train"] * 5
+
+
+def test_schedule_free_is_evaluated_at_its_average_and_trained_at_its_own_point(bowl):
+    schedulefree = pytest.importorskip("schedulefree")
+    outcome = trained(bowl, strategy="schedulefree:SGDScheduleFree", rate=1e-3)
+    task = resolve(str(bowl)).task
+    torch.manual_seed(0)
+    model, batches = task.model(), task.batches(0)
+    optimizer = schedulefree.SGDScheduleFree(model.parameters(), lr=1e-3)
+    optimizer.train()
+    losses = []
+    for _ in range(40):
+        optimizer.zero_grad()
+        loss = task.loss(model, next(batches))
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        at_its_point = task.evaluate(model)["loss"]
+        optimizer.eval()
+        at_its_average = task.evaluate(model)["loss"]
+    assert at_its_average != at_its_point
+    assert outcome.final["loss"] == pytest.approx(at_its_average, rel=1e-5)
+    assert [loss for _, loss in outcome.losses] == pytest.approx(losses, rel=1e-4)
 
 
 def test_divergence_is_an_outcome_with_its_step(bowl):

@@ -4,7 +4,6 @@ import math
 import re
 from collections.abc import Callable
 from io import BytesIO, StringIO
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import panels
@@ -30,6 +29,13 @@ _VARIABLES = {
     panels.SECOND: "var(--second)",
 }
 _SIZE = (2.55, 1.75)
+
+
+def warm() -> None:
+    """Import what drawing takes, while there is nothing to draw yet."""
+    import matplotlib.backends.backend_agg
+    import matplotlib.backends.backend_svg
+    import matplotlib.figure  # noqa: F401
 
 
 def inline(panel: Panel, digest: Digest, row: Row, key: str, label: str) -> Safe:
@@ -71,7 +77,7 @@ def cleaned(svg: str, key: str) -> str:
     return re.sub(r"<!--.*?-->\s*", "", body, flags=re.DOTALL)
 
 
-def png(panel: Panel, digest: Digest, key: str, path: Path) -> Path:
+def png(panel: Panel, digest: Digest, key: str) -> bytes:
     """Every strategy's panel in one picture, with English titles; the same bytes for the same digest."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -92,8 +98,7 @@ def png(panel: Panel, digest: Digest, key: str, path: Path) -> Path:
             panel(cell, digest, row)
         written = BytesIO()
         figure.savefig(written, format="png", dpi=150, facecolor="white", metadata={"Software": None})
-    path.write_bytes(written.getvalue())
-    return path
+    return written.getvalue()
 
 
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}

@@ -11,7 +11,7 @@ def markdown(digest: Digest, say: Words) -> str:
     """The whole document."""
     task = digest.experiment.task
     parts = [
-        f"# {plain(say('title', task=task.get('title') or task['name']))}",
+        f"# {plain(say('title', task=say.task(task.get('title') or task['name'])))}",
         plain(verdict.headline(digest, say)),
         plain(verdict.rises(digest, say)),
         f"## {say('results')}",

@@ -16,7 +16,7 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 def page(digest: Digest, say: Words) -> str:
     """The whole document."""
     task = digest.experiment.task
-    title = say("title", task=task.get("title") or task["name"])
+    title = say("title", task=say.task(task.get("title") or task["name"]))
     sections = (results, folk, robustness, curves, rates, time, errors, ran)
     head = tag(
         "head",
@@ -41,7 +41,7 @@ def _header(digest: Digest, say: Words) -> Safe:
         fresh=len(experiment.fresh_seeds),
         device=experiment.device,
     )
-    title = experiment.task.get("title") or experiment.task["name"]
+    title = say.task(experiment.task.get("title") or experiment.task["name"])
     anchors = ("results", "folk", "robustness", "curves", "rates", "time", "errors", "ran")
     return tag(
         "header",
@@ -146,7 +146,7 @@ def ran(digest: Digest, say: Words) -> Safe:
 def facts(digest: Digest, say: Words) -> list[tuple[str, str]]:
     """Labels and contents of what was run, for every form of the report."""
     experiment, task = digest.experiment, digest.experiment.task
-    described = ": ".join(part for part in (task.get("title"), task.get("description")) if part)
+    described = ": ".join(say.task(part) for part in (task.get("title"), task.get("description")) if part)
     return [
         (say("ran.task"), f"{task['name']} – {described}" if described else task["name"]),
         (say("ran.identity"), str(task.get("hash", ""))),

@@ -35,12 +35,9 @@ def robustness(figure: Any, digest: Digest, row: Row) -> None:
         _decades(axes.xaxis, rates[0], rates[-1], ticks=4)
     for left, right in stretches(row.curve):
         axes.axvspan(left, right, color=ACCENT, alpha=0.16, linewidth=0)
-    for other in digest.rows:
-        if other is not row:
-            axes.plot(*_inside(other.curve.items(), high), color=FAINT, linewidth=0.8, zorder=1)
-    for rate, losses in row.tuned.items():
-        shown = [loss for loss in losses if loss <= high]
-        axes.plot([rate] * len(shown), shown, ".", color=ACCENT, markersize=3, alpha=0.55, zorder=3)
+    _faint(axes, [other.curve.items() for other in digest.rows if other is not row], high)
+    shown = [(rate, loss) for rate, losses in row.tuned.items() for loss in losses if loss <= high]
+    axes.plot(*_inside(shown, high), ".", color=ACCENT, markersize=3, alpha=0.55, zorder=3)
     axes.plot(*_inside(row.curve.items(), high), "-o", color=ACCENT, linewidth=1.8, markersize=3.6, zorder=4)
     lost = [rate for rate, loss in row.curve.items() if math.isinf(loss)]
     beyond = [rate for rate, loss in row.curve.items() if high < loss < math.inf]
@@ -62,10 +59,8 @@ def curves(figure: Any, digest: Digest, row: Row) -> None:
     target = digest.experiment.task.get("target")
     if target is not None and low < target < high:
         axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
-    for name, points in medians.items():
-        if name != row.name:
-            middle = [(step, median(values)) for step, values in points.items()]
-            axes.plot(*_inside(middle, high), color=FAINT, linewidth=0.8, zorder=1)
+    others = [points for name, points in medians.items() if name != row.name]
+    _faint(axes, [[(step, median(values)) for step, values in points.items()] for points in others], high)
     own = medians.get(row.name, {})
     steps = list(own)
     lowest, highest = [min(own[s]) for s in steps], [min(max(own[s]), high) for s in steps]
@@ -146,6 +141,13 @@ def _inside(points: Iterable[Point], high: float) -> tuple[list[float], list[flo
     """Points as two lists, with a gap where one lies beyond the scale."""
     kept = [(x, y if y <= high else math.nan) for x, y in points]
     return [x for x, _ in kept], [y for _, y in kept]
+
+
+def _faint(axes: Any, lines: Sequence[Iterable[Point]], high: float) -> None:
+    """The other strategies' lines, as one line with gaps: most of drawing's time is making artists."""
+    gap: Point = (math.nan, math.nan)
+    joined = [point for line in lines for point in (*line, gap)]
+    axes.plot(*_inside(joined, high), color=FAINT, linewidth=0.8, zorder=1)
 
 
 def _positive(points: dict[float, float]) -> tuple[list[float], list[float]]:

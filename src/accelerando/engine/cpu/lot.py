@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from accelerando.engine import hashing
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.cpu import modules, threads
 from accelerando.engine.cpu.source import Kernel, Scheme
 from accelerando.engine.lots import Item, Rows, Table
+from accelerando.engine.telemetry import FIRST_MOMENT, TOLD
 from accelerando.engine.tensors import alike
 
 CHUNK = 32768
@@ -33,7 +35,8 @@ def scheme_of(item: Item) -> Scheme:
     p, g = storage(item.p.dtype), storage(item.g.dtype)
     if p is None or g is None:
         raise AssertionError(item.place)
-    return Scheme(p, g, "f64" if p == "f64" else "f32")
+    compute, policy = "f64" if p == "f64" else "f32", item.policy
+    return Scheme(p, g, compute, policy.p, "bf16" if policy.moments else compute)
 
 
 class CpuLot:
@@ -44,21 +47,27 @@ class CpuLot:
         scheme: how every item lies in memory.
         items: all on the CPU, dense, each with its gradient and buffers laid out alike.
         decides: whether decisions per tensor may be made here, that is, each tensor is whole.
+        tells: whether each step also sums what it did; see `told`.
     """
 
-    def __init__(self, rule: Rule, scheme: Scheme, items: Sequence[Item], decides: bool = True) -> None:
-        self.rule, self.items = rule, items
+    def __init__(
+        self, rule: Rule, scheme: Scheme, items: Sequence[Item], decides: bool = True, tells: bool = False
+    ) -> None:
+        self.rule, self.items, self.decides = rule, items, decides
         self.settles = decides and rule.two_passes and rule.scope == "tensor"
-        self.kernel = Kernel(rule, scheme, self.settles)
+        self.kernel = Kernel(rule, scheme, self.settles, tells)
         self.params = [i.p for i in items]
         self.states = [i.state for i in items]
-        self.held = [list(i.buffers().values()) for i in items]  # what addresses point to stays alive
-        self.readers = [itemgetter(name) for name in rule.buffers]
+        self.held = [list(i.kept().values()) for i in items]  # what addresses point to stays alive
+        self.readers = [itemgetter(name) for name in self.kernel.kept]
         self.sizes = [i.g.numel() for i in items]
         self.dtypes, self.contiguous = [i.g.dtype for i in items], [i.g.is_contiguous() for i in items]
         self.dense = all(self.contiguous)
         self.fixed = self._fixed()
         self.grads = [i.g.data_ptr() for i in items]
+        self.draws = bool(self.kernel.drawn)
+        self.ages: Sequence[float] = []
+        self.seeds, self.ordinals = [i.group["store_seed"] for i in items], [i.position for i in items]
         self._make_tables()
         self.uniform: list[int] = []
 
@@ -66,6 +75,17 @@ class CpuLot:
     def module(self) -> Any:
         """The compiled kernels; made when they are first needed."""
         return modules.kernels(self.kernel)
+
+    def telling(self) -> "CpuLot":
+        """The same items, with this step's gradients, stepped by kernels that also tell what they did."""
+        self._telling.table[1] = self.table[1]
+        return self._telling
+
+    @cached_property
+    def _telling(self) -> "CpuLot":
+        made = CpuLot(self.rule, self.kernel.scheme, self.items, self.decides, tells=True)
+        made.uniform = self.uniform
+        return made
 
     def refresh(self, grads: Sequence[torch.Tensor]) -> bool:
         """Take this step's gradients; False if anything but their addresses is not as it was."""
@@ -102,6 +122,12 @@ class CpuLot:
             threads.run(self.module.second, self.arguments, self.ranges)
         return self.sums
 
+    def told(self) -> tuple[Sequence[torch.Tensor], Table, bool]:
+        """Parameters, what the last step did with them, by `TOLD`, and whether they have a first moment."""
+        sums = np.zeros((len(self.items), len(TOLD)))
+        np.add.at(sums, self.chunks[0], self.partial[:, self.kernel.told :])
+        return self.params, sums, FIRST_MOMENT in self.rule.buffers
+
     def second(self, decided: Table) -> None:
         """Run the second pass with each item's decisions."""
         self.decided[:] = decided
@@ -123,21 +149,22 @@ class CpuLot:
         lines = [
             self.fixed[:n],
             self.grads,
-            *(self.fixed[k * n : (k + 1) * n] for k in range(1, 1 + len(rule.buffers))),
+            *(self.fixed[k * n : (k + 1) * n] for k in range(1, 1 + len(kernel.kept))),
         ]
         lines += [(starts + kept.data_ptr()).tolist() for kept in self.kept]
-        self.table = np.array([*lines, [0] * n], dtype=np.int64)
-        self.chunks = _chunks(elements)
+        keys = [[0] * n] * (2 if self.draws else 0)
+        self.table = np.array([*lines, [0] * n, *keys], dtype=np.int64)
+        self.chunks = _chunks(elements, [i.offset for i in self.items])
         self.whole = bool(self.chunks[3].all())
         self.elements = sum(elements)
         self.ranges = threads.ranges(self.chunks[2], self.elements)
         self.rows, self.which = np.zeros((1, 1 + len(kernel.columns))), [0] * n
         self.row = Struct(f"{1 + len(kernel.columns)}d")
-        partial = np.zeros((self.chunks.shape[1], len(rule.sums)))
+        self.partial = np.zeros((self.chunks.shape[1], len(rule.sums) + len(TOLD) * kernel.tells))
         self.measured = np.zeros((self.chunks.shape[1], 2))
         self.sums, self.decided = np.zeros((n, len(rule.sums))), np.zeros((n, len(rule.decided)))
         self.memory = np.zeros((len(rule.memory) if rule.scope == "tensor" else 0, n))
-        self.arguments = (self.table, self.chunks, self.rows, partial, self.memory, self.decided)
+        self.arguments = (self.table, self.chunks, self.rows, self.partial, self.memory, self.decided)
 
     @property
     def _compute(self) -> torch.dtype:
@@ -148,17 +175,19 @@ class CpuLot:
             self.rows = np.zeros((len(rows.values), self.rows.shape[1]))
             self.arguments = (*self.arguments[:2], self.rows, *self.arguments[3:])
         for k, values in enumerate(rows.values):
-            self.row.pack_into(self.rows, k * self.row.size, *values)
+            self.row.pack_into(self.rows.data, k * self.row.size, *values)
         if rows.which is not self.which:
             self.which = rows.which
-            self.table[-1] = rows.which
+            self.table[len(self.kernel.addresses)] = rows.which
+        if self.draws:
+            self.table[-2:] = hashing.keys(self.seeds, self.ages, self.ordinals)
 
 
-def _chunks(elements: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """The chunk table: tensor, first element, elements, 1 if it is the whole tensor. Empty tensors have one, too."""
+def _chunks(elements: Sequence[int], offsets: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The chunk table, as `accelerando.engine.cpu.source` has it. Empty tensors have a chunk, too."""
     rows = [
-        (t, at, min(CHUNK, n - at), int(n <= CHUNK))
-        for t, n in enumerate(elements)
+        (t, at, min(CHUNK, n - at), int(n <= CHUNK), offset + at)
+        for t, (n, offset) in enumerate(zip(elements, offsets, strict=True))
         for at in range(0, max(n, 1), CHUNK)
     ]
-    return np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, 4).T)
+    return np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, 5).T)

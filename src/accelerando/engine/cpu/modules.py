@@ -40,14 +40,18 @@ def has_float16() -> bool:
     )
 
 
-_modules: dict[tuple[int, Scheme, bool], ModuleType] = {}
+_modules: dict[tuple[int, Scheme, bool, bool], ModuleType] = {}
 
 
 def kernels(kernel: Kernel) -> ModuleType:
     """The compiled module of a kernel: ``first``, ``settle``, ``second``."""
-    key = (id(kernel.rule), kernel.scheme, kernel.settles)
+    key = (id(kernel.rule), kernel.scheme, kernel.settles, kernel.tells)
     if key not in _modules:
-        stem = re.sub(r"\W+", "_", f"{kernel.rule.name}_{kernel.scheme}").strip("_").lower()
+        stem = (
+            re.sub(r"\W+", "_", f"{kernel.rule.name}_{kernel.scheme}{'_telling' * kernel.tells}")
+            .strip("_")
+            .lower()
+        )
         _modules[key] = kept.load(stem, source.text(kernel), *_ingredients())
         _rules[id(kernel.rule)] = kernel.rule
     return _modules[key]
@@ -65,8 +69,12 @@ def measure(storage: str) -> Any:
 
 @cache
 def _ingredients() -> tuple[str, ...]:
-    spec = find_spec("accelerando.engine.cpu.operations")
+    called = [_hash(f"accelerando.engine.{name}") for name in ("cpu.operations", "cpu.rounding", "hashing")]
+    return *called, version("numba"), version("torch"), platform.machine(), platform.processor()
+
+
+def _hash(module: str) -> str:
+    spec = find_spec(module)
     if spec is None or spec.origin is None:
-        raise AssertionError("operations")
-    operations = hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()
-    return operations, version("numba"), version("torch"), platform.machine(), platform.processor()
+        raise AssertionError(module)
+    return hashlib.sha256(Path(spec.origin).read_bytes()).hexdigest()

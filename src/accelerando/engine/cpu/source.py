@@ -4,20 +4,25 @@ A module has ``first`` (the pass over parameters, gradients and buffers; for rul
 ``settle`` (sums of chunks to sums of tensors, and the decision where it is made per tensor) and ``second``.
 
 Tables, all in C order:
-    table: int64 (rows of `columns_of`, tensors): addresses, then the row of `rows` that a tensor reads.
-    chunks: int64 (4, chunks): tensor, first element, elements, 1 if the chunk is its whole tensor.
+    table: int64: addresses by tensor (`Kernel.addresses`), the row of `rows` that it reads, the keys of its draws.
+    chunks: int64 (5, chunks): tensor, first element, elements, 1 if the chunk is its whole tensor, and the index
+        of the first element within a tensor of which this one may be a part.
     rows: float64 (kinds, 1 + columns): the gradient's factor, the rule's scalars, decisions made before the pass.
-    partial: float64 (chunks, sums);  sums: float64 (tensors, sums).
+    partial: float64 (chunks, sums, then what telemetry tells);  sums: float64 (tensors, sums).
     memory: float64 (memory per tensor, tensors);  decided: float64 (tensors, decided).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from textwrap import indent
 
 from accelerando.engine.anatomy import Rule
-from accelerando.engine.grammar import OPERATIONS
+from accelerando.engine.grammar import OPERATIONS, Function
 from accelerando.engine.lowering import Dialect, Names, render
 from accelerando.engine.slicing import again
+from accelerando.engine.stores import REMAINDER
+from accelerando.engine.telemetry import FIRST_MOMENT, TOLD
 
 KERNEL = Dialect("F({})")
 HOST = Dialect("{}")
@@ -29,14 +34,25 @@ _CALLS = ("div", "power")
 
 @dataclass(frozen=True)
 class Scheme:
-    """How a set of parameters lies in memory: the storage of p, of g, and what is computed and kept."""
+    """How a set of parameters lies in memory.
+
+    Attributes:
+        p, g: the storage of parameters and gradients.
+        compute: what is computed in, and buffers are kept in.
+        store: how p is stored (see `accelerando.engine.stores.Policy`).
+        moments: the storage of buffers that start at zero, stochastic where it is ``bf16``.
+    """
 
     p: str
     g: str
     compute: str
+    store: str = "nearest"
+    moments: str = "f32"
 
     def __str__(self) -> str:
-        return "-".join(dict.fromkeys((self.p, self.g, self.compute)))
+        kinds = [*dict.fromkeys((self.p, self.g, self.compute))]
+        kinds += [self.store] if self.store != "nearest" else []
+        return "-".join([*kinds, *(["moments", "bf16"] if self.moments == "bf16" else [])])
 
 
 @dataclass(frozen=True)
@@ -47,30 +63,64 @@ class Kernel:
         rule: the method.
         scheme: how its parameters lie in memory.
         settles: whether decisions per tensor are made by the kernel, in the pass that needs them, not by the host.
+        tells: whether it also sums what the step did, for telemetry.
     """
 
     rule: Rule
     scheme: Scheme
     settles: bool
+    tells: bool = False
 
     @property
     def scratch(self) -> tuple[str, ...]:
         """Values per element that the second pass cannot make again, and that the first must store."""
-        return self.rule.carried if self.rule.two_passes and again(self.rule) is None else ()
+        if not self.rule.two_passes or self.again is not None:
+            return ()
+        rounded = [b for b in self.rule.apply.arguments if self.storage(b) != self.scheme.compute]
+        return (*self.rule.carried, *(b for b in rounded if b in self.rule.buffers))
+
+    @cached_property
+    def again(self) -> Function | None:
+        """The part of the first pass that the second makes again, unless stores round what it would read."""
+        return None if self.scheme.moments != self.scheme.compute else again(self.rule)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What the state keeps per element."""
+        return (*self.rule.buffers, *([REMAINDER] if self.scheme.store == "compensated" else []))
+
+    @property
+    def drawn(self) -> dict[str, int]:
+        """The arrays stored by chance, and their slots (see `accelerando.engine.hashing`)."""
+        slots = {name: k for k, name in enumerate(("p", *self.rule.buffers))}
+        return {name: k for name, k in slots.items() if self.by_chance(name)}
+
+    def by_chance(self, name: str) -> bool:
+        """Whether an array is stored stochastically."""
+        return self.scheme.store == "stochastic" if name == "p" else self.storage(name) != self.scheme.compute
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns of ``rows`` after the gradient's factor."""
-        return (*self.rule.columns, *(self.rule.decided if self.rule.decides_first else ()))
+        early = self.rule.decided if self.rule.decides_first else ()
+        return (*self.rule.columns, *early, *(("keep_",) if self.tells else ()))
+
+    @property
+    def told(self) -> int:
+        """The column of ``partial`` with which what is told begins."""
+        return len(self.rule.sums)
 
     @property
     def addresses(self) -> tuple[str, ...]:
         """The rows of ``table`` before the last."""
-        return ("p", "g", *self.rule.buffers, *(f"kept_{n}" for n in self.scratch))
+        return ("p", "g", *self.kept, *(f"kept_{n}" for n in self.scratch))
 
     def storage(self, name: str) -> str:
         """How the array called ``name`` is stored."""
-        return {"p": self.scheme.p, "g": self.scheme.g}.get(name, self.scheme.compute)
+        if name in (REMAINDER, "p"):
+            return self.scheme.p
+        moment = self.rule.buffers.get(name) == "zeros"
+        return self.scheme.g if name == "g" else self.scheme.moments if moment else self.scheme.compute
 
 
 def text(kernel: Kernel) -> str:
@@ -80,6 +130,8 @@ def text(kernel: Kernel) -> str:
     head += (
         "import numpy as np\nfrom numba import njit\n\nfrom accelerando.engine.cpu.operations import *\n\n"
     )
+    if kernel.drawn or REMAINDER in kernel.kept:
+        head = head.rstrip("\n") + "\nfrom accelerando.engine.cpu.rounding import *\n\n"
     head += f"F = np.float{kernel.scheme.compute[1:]}\n"
     parts = [head]
     if kernel.settles:
@@ -136,7 +188,8 @@ def _move(kernel: Kernel, first: bool) -> str:
 
 def _views(kernel: Kernel, names: tuple[str, ...]) -> str:
     lines = ""
-    for name in names:
+    rest = (REMAINDER,) if "p" in names and REMAINDER in kernel.kept else ()
+    for name in (*names, *rest):
         row, kind = kernel.addresses.index(name), kernel.storage(name)
         lines += f"{name}_ = {_VIEW[kind]}(table_[{row}, tensor_] + {_BYTES[kind]} * at_, n_)\n"
     return lines
@@ -144,13 +197,30 @@ def _views(kernel: Kernel, names: tuple[str, ...]) -> str:
 
 def _load(kernel: Kernel, name: str) -> str:
     kind = kernel.storage(name)
+    if name == "p" and REMAINDER in kernel.kept:
+        return f"join(p_[i_], {REMAINDER}_[i_])"
     read = f"widen_{kind}({name}_[i_])" if kind in ("bf16", "f16") else f"{name}_[i_]"
     return read if _computed(kind) == kernel.scheme.compute else f"F({read})"
 
 
 def _store(kernel: Kernel, name: str, value: str) -> str:
     kind = kernel.storage(name)
+    if name == "p" and REMAINDER in kernel.kept:
+        return f"p_[i_], {REMAINDER}_[i_] = upper({value}), lower({value})"
+    if name in kernel.drawn:
+        return f"{name}_[i_] = stochastic_{kind}({value}, random16(drawn_, second_, {kernel.drawn[name]}))"
     return f"{name}_[i_] = narrow_{kind}({value})" if kind in ("bf16", "f16") else f"{name}_[i_] = {value}"
+
+
+def _drawing(kernel: Kernel, stored: set[str]) -> tuple[str, list[str]]:
+    """What a pass that stores these arrays needs for its random bits: lines before the loop, and lines in it."""
+    if not stored & set(kernel.drawn):
+        return "", []
+    row = len(kernel.addresses)
+    setup = (
+        f"first_, second_ = np.uint32(table_[{row + 1}, tensor_]), np.uint32(table_[{row + 2}, tensor_])\n"
+    )
+    return setup + "start_ = np.uint32(chunks_[4, chunk_])\n", ["drawn_ = draw(start_, i_, first_)"]
 
 
 def _computed(kind: str) -> str:
@@ -158,7 +228,8 @@ def _computed(kind: str) -> str:
 
 
 def _scalars(kernel: Kernel, names: set[str]) -> str:
-    return "".join(f"{n} = F(rows_[row_, {k}])\n" for k, n in enumerate(kernel.columns, 1) if n in names)
+    wanted = names | {"keep_"}
+    return "".join(f"{n} = F(rows_[row_, {k}])\n" for k, n in enumerate(kernel.columns, 1) if n in wanted)
 
 
 def _first_pass(kernel: Kernel) -> str:
@@ -169,24 +240,33 @@ def _first_pass(kernel: Kernel) -> str:
     loads = ["p", "g", *rule.buffers]
     read = {*rule.direction.arguments} | (set() if rule.two_passes else set(rule.apply.arguments))
     read |= {rule.old[a] for a in read if a in rule.old}
+    read |= {"p"} if kernel.tells and not rule.two_passes else set()
     loads = [n for n in loads if n in read or n == "g"]
-    loop = [f"{n} = {_load(kernel, n)}" for n in loads] + ["g = g * factor_", *lines]
+    given = ["given_ = g"] if kernel.tells else []
+    loop = [f"{n} = {_load(kernel, n)}" for n in loads] + [*given, "g = g * factor_", *lines]
     written = [b for b in rule.buffers if made[b] != b]
     loop += [_store(kernel, b, made[b]) for b in written]
     sums = [f"sum_{s}_" for s in rule.sums]
     loop += [f"sum_{s}_ = add_up(sum_{s}_, np.float64({made[s]}))" for s in rule.sums]
     known = {a: a for a in (*kernel.columns, "p", "g")} | dict(rule.old) | made
     loop += [_store(kernel, f"kept_{n}", known[n]) for n in kernel.scratch]
+    told = _tell_direction(rule, made) if kernel.tells else {}
     if not rule.two_passes:
         moved, result = render(rule.apply, {a: known[a] for a in rule.apply.arguments}, names, KERNEL)
-        loop += [*moved, _store(kernel, "p", result["p"])]
+        loop += [*moved, *_store_moved(kernel, result["p"])]
+        told |= _TELL_MOVE if kernel.tells else {}
+    loop += _add_told(told)
     touched = tuple(dict.fromkeys([*loads, *written, *(f"kept_{n}" for n in kernel.scratch)]))
     if not rule.two_passes:
         touched = tuple(dict.fromkeys(["p", *touched]))
-    out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, asked)
-    out += "".join(f"{s} = 0.0\n" for s in sums)
+    stored = {*written, *(() if rule.two_passes else ("p",))}
+    setup, drawing = _drawing(kernel, stored)
+    loop = [*drawing, *loop]
+    out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, asked) + setup
+    out += "".join(f"{s} = 0.0\n" for s in [*sums, *told])
     out += "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
     out += "".join(f"partial_[chunk_, {k}] = {s}\n" for k, s in enumerate(sums))
+    out += _keep_told(kernel, told)
     if kernel.settles:
         out += "if whole_ == 1:\n" + indent(_ask(kernel, "tensor_", sums) + _second_pass(kernel), "    ")
     return out
@@ -194,7 +274,7 @@ def _first_pass(kernel: Kernel) -> str:
 
 def _second_pass(kernel: Kernel) -> str:
     """`apply`, with what it needs of the first pass read from scratch or made again from the buffers."""
-    rule, slice_ = kernel.rule, again(kernel.rule)
+    rule, slice_ = kernel.rule, kernel.again
     names = Names({"F", "factor_", "p", "g", *rule.buffers, *kernel.columns, *rule.decided, *_RESERVED})
     known = {a: a for a in (*kernel.columns, *rule.decided, "p", "g", *rule.buffers)}
     lines: list[str] = []
@@ -207,14 +287,58 @@ def _second_pass(kernel: Kernel) -> str:
         known |= made
         arrays |= set(slice_.arguments)
     moved, result = render(rule.apply, {a: known[a] for a in rule.apply.arguments}, names, KERNEL)
-    loads = [n for n in ("p", "g", *rule.buffers) if n in arrays]
-    scale = ["g = g * factor_"] if "g" in loads else []
-    loop = [f"{n} = {_load(kernel, n)}" for n in loads] + scale + lines + moved
-    loop.append(_store(kernel, "p", result["p"]))
+    arrays |= {"p", "g"} if kernel.tells else set()
+    loads = [n for n in ("p", "g", *rule.buffers) if n in arrays and n not in kernel.scratch]
+    given = ["given_ = g"] if kernel.tells else []
+    scale = [*given, "g = g * factor_"] if "g" in loads else []
+    setup, drawing = _drawing(kernel, {"p"})
+    loop = drawing + [f"{n} = {_load(kernel, n)}" for n in loads] + scale + lines + moved
+    loop += _store_moved(kernel, result["p"])
+    told = _TELL_MOVE if kernel.tells else {}
+    loop += _add_told(told)
     touched = tuple(dict.fromkeys(["p", *loads, *(f"kept_{n}" for n in kernel.scratch)]))
-    out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays)
+    out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays) + setup
     out += "".join(f"{n} = F(decided_[tensor_, {k}])\n" for k, n in enumerate(rule.decided))
-    return out + "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
+    out += "".join(f"{s} = 0.0\n" for s in told)
+    out += "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
+    return out + _keep_told(kernel, told)
+
+
+_TELL_MOVE = {
+    "told_gd_": "np.float64(given_) * np.float64(d_)",
+    "told_dd_": "np.float64(d_) * np.float64(d_)",
+    "told_pp_": "np.float64(new_) * np.float64(new_)",
+    "told_pd_": "np.float64(new_) * np.float64(d_)",
+}
+
+
+def _tell_direction(rule: Rule, made: Mapping[str, str]) -> dict[str, str]:
+    """Telemetry of the first pass: its accumulators, and what is added to them."""
+    u, m = made[rule.direction.results[0]], made.get(FIRST_MOMENT, "F(0.0)")
+    return {
+        "told_gg_": "np.float64(given_) * np.float64(given_)",
+        "told_uu_": f"np.float64({u}) * np.float64({u})",
+        "told_mm_": f"np.float64({m}) * np.float64({m})",
+        "told_nonfinite_": "where(given_ - given_ == 0, 0.0, 1.0)",
+    }
+
+
+def _store_moved(kernel: Kernel, value: str) -> list[str]:
+    """Store the parameter; for telemetry, know it as stored, and how far it is from where decay alone leaves it."""
+    if not kernel.tells:
+        return [_store(kernel, "p", value)]
+    narrow = kernel.scheme.p in ("bf16", "f16")
+    stored = _load(kernel, "p") if narrow else value
+    return [_store(kernel, "p", value), f"new_ = {stored}", "d_ = new_ - keep_ * p"]
+
+
+def _add_told(told: Mapping[str, str]) -> list[str]:
+    return [f"{name} = add_up({name}, {value})" for name, value in told.items()]
+
+
+def _keep_told(kernel: Kernel, told: Mapping[str, str]) -> str:
+    columns = {f"told_{name}_": kernel.told + k for k, name in enumerate(TOLD)}
+    return "".join(f"partial_[chunk_, {columns[name]}] = {name}\n" for name in told)
 
 
 def _ask(kernel: Kernel, t: str, sums: list[str]) -> str:
@@ -263,4 +387,5 @@ def _settle(kernel: Kernel) -> str:
     return _jit("float64[:,::1]") + f"def settle({arguments}):\n" + indent(body, "    ")
 
 
-_RESERVED = {"np", "njit", "decide", "add_up", *OPERATIONS, *_CALLS}
+_ROUNDING = ("draw", "random16", "stochastic_bf16", "stochastic_f16", "join", "upper", "lower")
+_RESERVED = {"np", "njit", "decide", "add_up", *OPERATIONS, *_CALLS, *_ROUNDING}

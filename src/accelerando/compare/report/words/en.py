@@ -189,7 +189,7 @@ MESSAGES: dict[str, str] = {
     "ran.task": "task",
     "ran.identity": "its identity (sha256 of code and data)",
     "ran.budget": "budget of a trial",
-    "ran.updates": "{steps} updates, {evals} evaluations off the clock",
+    "ran.updates": "{steps} updates; on fresh seeds {evals} evaluations off the clock",
     "ran.rates": "rates",
     "ran.tune": "tuning seeds",
     "ran.fresh": "fresh seeds",

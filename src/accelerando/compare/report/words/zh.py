@@ -152,7 +152,7 @@ MESSAGES: dict[str, str] = {
     "ran.task": "任务",
     "ran.identity": "任务标识（代码与数据的 sha256）",
     "ran.budget": "每次试验的预算",
-    "ran.updates": "{steps} 步更新，{evals} 次不计时的评估",
+    "ran.updates": "{steps} 步更新；新种子上有 {evals} 次不计时的评估",
     "ran.rates": "学习率",
     "ran.tune": "调参种子",
     "ran.fresh": "新种子",

@@ -1,0 +1,189 @@
+"""What the lens costs a step: ``python benchmarks/lens_overhead.py``.
+
+Rounds are interleaved: in each, every setting makes the same number of steps, in a random order, with its own optimizer
+over the same weights and gradients. A ratio is that of two settings of one round; the interval is Student's of its
+logarithm. Writes ``results/lens.md`` and ``results/lens.json``. ``--quick`` makes few rounds and writes nothing.
+"""
+
+import argparse
+import json
+import math
+import platform
+import random
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import stats
+
+import accelerando
+from accelerando import Lens
+
+RESULTS = Path(__file__).parent / "results"
+SETTINGS = {"off": None, "attached, between samples": 10**9, "every 10": 10, "every step": 1}
+OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
+    "torch AdamW": lambda p: torch.optim.AdamW(p, lr=1e-6),
+    "torch AdamW, fused": lambda p: torch.optim.AdamW(p, lr=1e-6, fused=True),
+    "accelerando AdamW": lambda p: accelerando.AdamW(p, lr=1e-6),
+}
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model's shapes, and how often it is stepped."""
+
+    title: str
+    shapes: tuple[tuple[int, ...], ...]
+    rounds: int
+    steps: int
+
+
+def _mlp() -> tuple[tuple[int, ...], ...]:
+    widths = (64, 128, 128, 96, 64, 10)
+    return tuple(shape for a, b in pairwise(widths) for shape in ((b, a), (b,)))
+
+
+def _gpt2() -> tuple[tuple[int, ...], ...]:
+    d = 768
+    block = (
+        (d,),
+        (d,),
+        (3 * d, d),
+        (3 * d,),
+        (d, d),
+        (d,),
+        (d,),
+        (d,),
+        (4 * d, d),
+        (4 * d,),
+        (d, 4 * d),
+        (d,),
+    )
+    return ((50257, d), (1024, d), *(block * 12), (d,), (d,))
+
+
+SIZES = (Size("10 tensors", _mlp(), 40, 50), Size("GPT-2 shapes", _gpt2(), 12, 10))
+
+
+def measure(size: Size, make: Callable[[Any], torch.optim.Optimizer], rounds: int) -> dict[str, list[float]]:
+    """Seconds a step, by setting, a number a round."""
+    torch.manual_seed(0)
+    weights = [torch.nn.Parameter(0.02 * torch.randn(shape)) for shape in size.shapes]
+    for p in weights:
+        p.grad = 0.01 * torch.randn_like(p)
+    found: dict[str, list[float]] = {name: [] for name in SETTINGS}
+    with ExitStack() as stack:
+        optimizers = {}
+        for name, every in SETTINGS.items():
+            optimizers[name] = make(weights)
+            if every is not None:
+                stack.enter_context(Lens(optimizers[name], every=every))
+            for _ in range(size.steps):
+                optimizers[name].step()
+        order = list(SETTINGS)
+        for _ in range(rounds):
+            random.shuffle(order)
+            for name in order:
+                begun = perf_counter()
+                for _ in range(size.steps):
+                    optimizers[name].step()
+                found[name].append((perf_counter() - begun) / size.steps)
+    return found
+
+
+def line(found: dict[str, list[float]], name: str) -> dict[str, float]:
+    """Median seconds of a setting, and its ratio to off with a 95 % interval."""
+    logs = np.log(np.array(found[name]) / np.array(found["off"]))
+    wide = (
+        float(stats.t.ppf(0.975, len(logs) - 1) * logs.std(ddof=1) / math.sqrt(len(logs)))
+        if len(logs) > 1
+        else 0.0
+    )
+    return {
+        "seconds": float(np.median(found[name])),
+        "added": float(np.median(np.array(found[name]) - np.array(found["off"]))),
+        "ratio": math.exp(logs.mean()),
+        "low": math.exp(logs.mean() - wide),
+        "high": math.exp(logs.mean() + wide),
+    }
+
+
+def main(quick: bool) -> None:
+    torch.set_num_threads(1)
+    random.seed(0)
+    record: dict[str, Any] = {
+        "versions": {
+            "accelerando": accelerando.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+        "machine": {"processor": _processor(), "python": platform.python_version(), "threads": 1},
+        "results": [],
+    }
+    for size in SIZES:
+        for title, make in OPTIMIZERS.items():
+            rounds = 2 if quick else size.rounds
+            found = measure(size, make, rounds)
+            for name in SETTINGS:
+                record["results"].append(
+                    {
+                        "model": size.title,
+                        "tensors": len(size.shapes),
+                        "parameters": sum(math.prod(shape) for shape in size.shapes),
+                        "optimizer": title,
+                        "lens": name,
+                        "rounds": rounds,
+                        **line(found, name),
+                    }
+                )
+                print(record["results"][-1], flush=True)
+    if not quick:
+        (RESULTS / "lens.json").write_text(json.dumps(record, indent=1) + "\n")
+        (RESULTS / "lens.md").write_text(table(record))
+
+
+def table(record: dict[str, Any]) -> str:
+    """The record as a page."""
+    versions = ", ".join(f"{k} {v}" for k, v in record["versions"].items())
+    machine = record["machine"]
+    lines = [
+        "# What the lens costs a step",
+        "",
+        f"Made by `python benchmarks/lens_overhead.py`; {versions}; Python {machine['python']}, "
+        f"{machine['processor']}, one thread. Interleaved rounds; the ratio is to the same step without a lens, "
+        "with its 95 % interval. Only the optimizer's step is timed: the forward and backward passes beside it, "
+        "which take the most of a training step, are not in it.",
+        "",
+        "| model | optimizer | lens | step | added | ratio | 95 % | rounds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in record["results"]:
+        name = f"{r['model']}: {r['tensors']} tensors, {r['parameters']:,}"
+        lines.append(
+            f"| {name} | {r['optimizer']} | {r['lens']} | {_time(r['seconds'])} | {_time(r['added'])} "
+            f"| {r['ratio']:.3f} | {r['low']:.3f} to {r['high']:.3f} | {r['rounds']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1e3:.1f} ms" if abs(seconds) >= 1e-3 else f"{seconds * 1e6:.1f} µs"
+
+
+def _processor() -> str:
+    for entry in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
+        if entry.startswith("model name"):
+            return entry.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true")
+    main(parser.parse_args().quick)

@@ -1,0 +1,78 @@
+"""From source text to kernels that can be launched: a file in the cache, an import, a compiled kernel held on to."""
+
+import hashlib
+import re
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from accelerando.engine import cache as kept
+from accelerando.engine.anatomy import Rule
+from accelerando.engine.cuda.layout import Geometry, Scheme, crowded
+from accelerando.engine.cuda.source import source
+from accelerando.engine.passes import Pass, passes
+
+
+def options(rule: Rule, compute: torch.dtype) -> dict[str, Any]:
+    """Compile options: four warps, no staging through shared memory, no contraction to fused multiply-add.
+
+    At most 80 registers keep 24 warps on a multiprocessor. Rules with many arrays and sums get 104 and 16 warps, which
+    have as many bytes under way; float64 takes what it needs.
+    """
+    kept = {"num_warps": 4, "num_stages": 1, "enable_fp_fusion": False}
+    return kept if compute == torch.float64 else kept | {"maxnreg": 104 if crowded(rule) else 80}
+
+
+DTYPES = {
+    torch.float64: tl.float64, torch.float32: tl.float32, torch.bfloat16: tl.bfloat16, torch.float16: tl.float16,
+}  # fmt: skip
+
+
+class Kernel:
+    """One pass of a rule in one scheme of dtypes; compiled at its first launch, called directly after that."""
+
+    def __init__(self, function: Any, constants: dict[str, Any], options: dict[str, Any]) -> None:
+        self.function, self.constants, self.options = function, constants, options
+        self.compiled: dict[int, Any] = {}
+
+    def launch(self, programs: int, arguments: tuple[torch.Tensor, ...]) -> None:
+        """Run ``programs`` programs over ``arguments``, on the current stream."""
+        device = arguments[0].get_device()
+        compiled = self.compiled.get(device)
+        if compiled is None:
+            self.compiled[device] = self.function[(programs,)](*arguments, **self.constants, **self.options)
+        else:
+            compiled[(programs, 1, 1)](*arguments, *self.constants.values())
+
+
+def constants(rule: Rule, scheme: Scheme, geometry: Geometry) -> dict[str, Any]:
+    """What a kernel is compiled for."""
+    names = [f"{n}_T" for n in ("p", "g", *rule.buffers)]
+    dtypes = (scheme.parameter, scheme.gradient, *scheme.buffers)
+    made = {name: DTYPES[dtype] for name, dtype in zip(names, dtypes, strict=True)}
+    numbers = {"BLOCK_": geometry.block, "TAIL_": geometry.tail, "CHUNK_": geometry.chunk}
+    numbers |= {"THREADS_": geometry.threads, "LANES_": geometry.lanes}
+    return made | {"C_": DTYPES[scheme.compute]} | numbers
+
+
+@cache
+def kernels(rule: Rule, scheme: Scheme, geometry: Geometry) -> tuple[tuple[Pass, Kernel], ...]:
+    """The passes of ``rule`` over tensors of ``scheme``."""
+    ways = passes(rule, scheme.exact)
+    stem = re.sub(r"\W+", "_", f"{rule.name}_cuda").lower()
+    module = kept.load(stem, source(rule, ways), *_ingredients())
+    given = constants(rule, scheme, geometry)
+    told = options(rule, scheme.compute)
+    return tuple((way, Kernel(getattr(module, way.name), given, told)) for way in ways)
+
+
+@cache
+def _ingredients() -> tuple[str, ...]:
+    """What else decides what a text compiles to."""
+    here = Path(__file__).parent
+    parts = [hashlib.sha256((here / name).read_bytes()).hexdigest() for name in ("operations.py", "frame.py")]
+    return *parts, triton.__version__
