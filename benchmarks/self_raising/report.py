@@ -139,6 +139,10 @@ def label(setting: str) -> str:
     return f"{named} {lr}" if method.startswith("adamw") else named
 
 
+def plain(setting: str) -> str:
+    return label(setting).replace("**", "")
+
+
 def table(head: list[str], rows: list[list[str]]) -> str:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
@@ -182,7 +186,7 @@ def page(found: dict[str, Any]) -> str:
         columns = [s for s in order if not s.startswith("accelerando") or s.endswith(" 1e-06")]
         parts.append(
             table(
-                ["workload", "tuned AdamW", "found", "probe", *(label(s).replace("**", "") for s in columns), "ours, train"],
+                ["workload", "tuned AdamW", "found", "probe", *(plain(s) for s in columns), "ours, train"],
                 [
                     [
                         w, f"{t['lr']:g} ({t['method'].removeprefix('adamw ')})",

@@ -1,8 +1,8 @@
 """Run what is missing: ``python benchmarks/self_raising/run.py STAGE [STAGE …]``.
 
-Every run is a line of ``runs.jsonl``; a run that is there is not repeated, so the script may be stopped at any time.
-Stages: ``tune`` (the AdamW grid, the winner on fresh seeds), ``peers``, ``own``, ``starts`` (the peers from every start),
-``gpt``, and the same for the rescaled and the locked workloads.
+Every run is a line of ``runs.jsonl``; a run that is there is not repeated, so the script may be stopped at any
+time. Stages: ``tune`` (the AdamW grid, the winner on fresh seeds), ``peers``, ``own``, ``starts`` (the peers from
+every start), ``gpt``, and the same for the rescaled and the locked workloads.
 """
 
 import argparse
@@ -26,7 +26,7 @@ FIRST = "adamw w5 cosine"
 OTHERS = ("adamw w5 linear", "adamw w25 cosine", "adamw w25 linear", "adamw w25 linear .99")
 BLIND = (1e-3, 3e-3, 1e-2)
 HEAVY = ("text", "post-norm", "adapters", "fine-tune", "warm-start", "recurrent", "batch-norm", *LOCKED)
-"""Workloads of seconds a run, and the locked ones: one tuning seed, two fresh ones, and for the slowest five rates instead of ten."""
+"""One tuning seed, two fresh ones, fewer variants: they take seconds a run, or are the locked ones."""
 SLOWEST = ("text", "post-norm")
 ALL: dict[str, Callable[[], Any]] = WORKLOADS | SCALES | LARGE | LOCKED
 

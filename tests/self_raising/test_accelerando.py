@@ -279,6 +279,12 @@ class TestGroupsAddedLater:
         assert second["scale"] > 0
         assert not torch.equal(valley.params[2], Valley().params[2])
 
+    def test_before_the_first_step_they_are_measured_too(self):
+        params = [torch.nn.Parameter(torch.full((2, 2), value)) for value in (0.1, 0.4)]
+        optimizer = Accelerando(params[:1])
+        optimizer.add_param_group({"params": params[1:]})
+        assert [g["scale"] for g in optimizer.param_groups] == pytest.approx([0.1, 0.4])
+
 
 class TestWithoutTotalSteps:
     def test_the_rate_falls_after_the_rise(self):

@@ -147,18 +147,20 @@ class Accelerando(Optimizer):
 
     def __init__(self, params: Any, lr: Any = None, **options: Any) -> None:
         super().__init__(params, lr, **options)
-        for group in self.param_groups:
-            self._measure(group)
+        for group in self.__dict__.pop("_measured"):
+            group["scale"] = None  # again, now that all groups are known
+            self._take_unit(group)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; its ``scale`` is measured now, and it joins the run where the others are."""
         super().add_param_group(param_group)
-        first, *_, group = self.param_groups[0], self.param_groups[-1]
-        group.update({name: first[name] for name in self.memory})
-        if first["age"]:
-            self._measure(group)
+        group = self.param_groups[-1]
+        measured = self.__dict__.setdefault("_measured", [])
+        if group["scale"] is None:
+            measured.append(group)
+            self._take_unit(group)
 
-    def _measure(self, group: dict[str, Any]) -> None:
+    def _take_unit(self, group: dict[str, Any]) -> None:
         """Fill a group's ``scale`` from its own matrices, else everybody's, else everybody's vectors."""
         if group["scale"] is not None:
             return
@@ -173,10 +175,14 @@ class Accelerando(Optimizer):
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make one step; a step that the engine skipped for a gradient that is not finite halves the rate."""
         group = self.param_groups[0]
-        age, used, movement = group["age"], self._used(group), self._outlook(group).movement(group["age"])
+        if torch.is_tensor(group["age"]):  # decided on a device, for which the host does not wait
+            return super().step(closure)
+        age, before = group["age"], self._turn()
         loss = super().step(closure)
+        if torch.is_tensor(group["age"]):
+            return loss
         if group["age"] > age:
-            self.trace().add(Turn(int(age) + 1, movement, used, group["agreement"]))
+            self._kept().add(before._replace(agreement=group["agreement"]))
         elif group["on_nonfinite"] == "skip" and any(
             _spoilt(p.grad) for g in self.param_groups for p in g["params"]
         ):
@@ -186,17 +192,28 @@ class Accelerando(Optimizer):
 
     step.hooked = True  # type: ignore[attr-defined]  # the engine's step runs the hooks
 
-    @staticmethod
-    def _used(group: Mapping[str, Any]) -> float:
-        """The absolute rate of a group's next step."""
-        return float(min(group["lr"] * 10.0 ** min(group["age"], 30), group["rate"] * group["scale"]))
+    def _turn(self) -> Turn:
+        """The first group's next step, with the last agreement."""
+        group = self.param_groups[0]
+        age = float(group["age"])
+        used = min(float(group["lr"]) * 10.0 ** min(age, 30), float(group["rate"]) * group["scale"])
+        return Turn(int(age) + 1, self._outlook(group).movement(age), used, float(group["agreement"]))
 
     @staticmethod
     def _outlook(group: Mapping[str, Any]) -> Outlook:
-        return Outlook(group["goal"], group["crossed"], group["risen"], group["total_steps"])
+        return Outlook(
+            float(group["goal"]), float(group["crossed"]), float(group["risen"]), group["total_steps"]
+        )
+
+    def _kept(self) -> Trace:
+        if "_trace" not in self.__dict__:
+            self._trace = Trace()
+        return self._trace
 
     def trace(self) -> Trace:
         """What each step did, as `Turn` s; kept on the object, thinned beyond 4,096, begun anew by a checkpoint.
+
+        Where steps are decided on a device, for which the host does not wait, each call adds the step that comes next.
 
         Example:
             >>> p = torch.nn.Parameter(torch.ones(2, 2))
@@ -206,14 +223,15 @@ class Accelerando(Optimizer):
             >>> optimizer.trace()[-1]
             Turn(step=1, movement='probe', rate=1e-06, agreement=0.0)
         """
-        if "_trace" not in self.__dict__:
-            self._trace = Trace()
-        return self._trace
+        kept = self._kept()
+        if torch.is_tensor(self.param_groups[0]["age"]):
+            kept.add(self._turn())
+        return kept
 
     def found_lr(self, group: int = 0) -> float | None:
         """The rate that a group rises to, in parameter units per step; None while the probe is under way."""
         g = self.param_groups[group]
-        return float(g["goal"] * g["scale"]) if g["crossed"] else None
+        return float(g["goal"]) * g["scale"] if g["crossed"] else None
 
     def cooldown(self, steps: int) -> None:
         """From the present rate linear to zero in ``steps`` steps, whatever was under way.
@@ -228,8 +246,8 @@ class Accelerando(Optimizer):
                 "Accelerando.cooldown: no step was made, so there is no rate to cool; step first"
             )
         for g in self.param_groups:
-            now = g["age"]
-            g.update(goal=g["rate"], crossed=now, risen=now, total_steps=now + steps)
+            now = float(g["age"])
+            g.update(goal=float(g["rate"]), crossed=now, risen=now, total_steps=now + steps)
 
     def to_adamw(
         self, kind: type[torch.optim.Optimizer] = AdamW, **options: Any
@@ -252,7 +270,9 @@ class Accelerando(Optimizer):
             >>> float(adamw.state[p]["step"])
             5.0
         """
-        outlooks = [self._outlook(g).ended(g["age"], g["top"] or g["rate"]) for g in self.param_groups]
+        outlooks = [
+            self._outlook(g).ended(float(g["age"]), float(g["top"] or g["rate"])) for g in self.param_groups
+        ]
         made = kind(
             [
                 {
@@ -282,7 +302,11 @@ def _middle(tensors: list[torch.Tensor]) -> float:
 
 
 def _root_mean_square(p: torch.Tensor) -> float:
-    count = int(torch.count_nonzero(p))
-    return (
-        float(torch.linalg.vector_norm(p.detach(), dtype=torch.float64)) / math.sqrt(count) if count else 0.0
-    )
+    p = p.detach()
+    count = _number((p != 0).sum())
+    return _number(torch.linalg.vector_norm(p, dtype=torch.float64)) / math.sqrt(count) if count else 0.0
+
+
+def _number(x: Any) -> float:
+    """The value of one element, over all shards."""
+    return float(x.full_tensor() if hasattr(x, "full_tensor") else x)
