@@ -66,6 +66,28 @@ def test_the_average_is_the_papers(options):
         assert error(param.detach().numpy(), path) <= BAR, problem.name
 
 
+@pytest.mark.peers
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("cls", "more"), [("AdamWScheduleFree", {}), ("AdamWScheduleFreePaper", {"corrects_rate": True})]
+)
+def test_both_versions_of_the_authors_are_transcribed(cls, more):
+    """On the tensors whose gradients all come: they count steps per group."""
+    theirs = getattr(pytest.importorskip("schedulefree"), cls)
+    tensors = [p for p in problems() if all(g is not None for g in p.gradients)]
+    options = {"lr": 1e-2, "weight_decay": 0.1, "warmup_steps": 30, "r": 1.0}
+    params = [torch.nn.Parameter(torch.tensor(p.start)) for p in tensors]
+    optimizer = theirs(params, **options)
+    optimizer.train()
+    for step in zip(*(p.gradients for p in tensors), strict=True):
+        for param, g in zip(params, step, strict=True):
+            param.grad = torch.tensor(g)
+        optimizer.step()
+    for problem, param in zip(tensors, params, strict=True):
+        path = schedulefreeadamw(problem.start, problem.gradients, **options, **more)
+        assert error(param.detach().numpy(), path) <= 1e-11, problem.name
+
+
 @pytest.mark.parametrize("name", sorted({name for name, _ in CASES}))
 def test_the_defaults_are_the_papers(name):
     """Nothing but ``lr`` is given to either side, so a default that differs shows."""

@@ -8,13 +8,13 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.distributed.tensor.debug import CommDebugMode
 from torch.nn import Parameter
 
-from accelerando.optim import LAMB, AdaBelief, Adam, AdamW, RAdam
+from accelerando.optim import LAMB, AdaBelief, Adam, AdamW, DAdaptAdam, Prodigy, RAdam, ScheduleFreeAdamW
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
 from rules import ELEMENTWISE, WITH_SUMS, Everything, Later, Layerwise  # type: ignore[import-not-found]
 
 PLAIN = {cls.__name__: cls for cls in (Adam, AdamW, RAdam, AdaBelief, *ELEMENTWISE)}
-SUMMED = {cls.__name__: cls for cls in (LAMB, *WITH_SUMS)}
+SUMMED = {cls.__name__: cls for cls in (LAMB, Prodigy, DAdaptAdam, ScheduleFreeAdamW, *WITH_SUMS)}
 RULES = PLAIN | SUMMED
 COMPILED = (AdamW, LAMB, Later)
 """Stepped by kernels in the tests, where making kernels for all would take its time."""

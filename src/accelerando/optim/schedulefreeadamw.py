@@ -9,8 +9,10 @@ class ScheduleFreeAdamW(Averaging, Optimizer):
     r"""AdamW at a constant rate, whose average of all weights so far takes the place of a decaying rate.
 
     Source: Defazio et al. (2024), arXiv:2405.15682, Algorithm 1; the weights of the average are those of the authors'
-    package. Deviations: the average x is kept, not worked out from y, so that ``betas[0]`` may be 0 or change, and
-    weights in bfloat16 do not stop it; steps are counted per parameter, the average of one that comes late included.
+    package, and so is the bias correction, which stands in v, where their version called the paper's multiplies γ by
+    :math:`\sqrt{1-β_2^t}`. Deviations: the average x is kept, not worked out from y, so that ``betas[0]`` may be 0 or
+    change, and weights in bfloat16 do not stop it; steps are counted per parameter, the average of one that comes late
+    included.
 
     Update: :math:`v ← β_2 v + (1-β_2) g^2`, :math:`z ← z - γ_t (g/(\sqrt{\hat v} + ε) + λy)`,
     :math:`x ← (1-c_t)x + c_t z`, :math:`y ← (1-β_1)z + β_1 x` with :math:`γ_t = η\min(1, t/T_{warm})`,

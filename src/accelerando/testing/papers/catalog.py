@@ -123,6 +123,7 @@ PAPERS: Mapping[str, Paper] = {
             "ScheduleFreeAdamW",
             "Defazio et al. (2024), arXiv:2405.15682, Algorithm 1",
             schedulefreeadamw,
+            {"the bias of v corrected in the rate": {"corrects_rate": True}},
         ),
         Paper(
             "Accelerando",

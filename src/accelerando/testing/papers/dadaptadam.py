@@ -58,15 +58,15 @@ def dadaptadam(
                 t, x = ages[i], xs[i]
                 rate = d * gamma * (math.sqrt(1 - b2**t) / (1 - b1**t) if use_bias_correction else 1.0)
                 g = g if decoupled_weight_decay else g + weight_decay * x
-                inner += rate * float(np.sum(g * s[i] / (np.sqrt(v[i]) + eps)))  # "⟨g_k, s_k⟩" in A⁻¹
-                m[i] = b1 * m[i] + (1 - b1) * rate * g  # "m_{k+1} = β1 m_k + (1-β1) d_k γ_k g_k"
-                v[i] = b2 * v[i] + (1 - b2) * g**2  # "v_{k+1} = β2 v_k + (1-β2) g_k²"
-                s[i] = root * s[i] + (1 - root) * rate * g  # "s_{k+1} = √β2 s_k + (1-√β2) d_k γ_k g_k"
+                inner += rate * float(np.sum(g * s[i] / (np.sqrt(v[i]) + eps)))  # ⟨g_k, s_k⟩ in A⁻¹
+                m[i] = b1 * m[i] + (1 - b1) * rate * g  # m_{k+1} = β1 m_k + (1-β1) d_k γ_k g_k
+                v[i] = b2 * v[i] + (1 - b2) * g**2  # v_{k+1} = β2 v_k + (1-β2) g_k²
+                s[i] = root * s[i] + (1 - root) * rate * g  # s_{k+1} = √β2 s_k + (1-√β2) d_k γ_k g_k
                 norm += float(np.sum(np.abs(s[i])))
                 shrink = rate * weight_decay * x if decoupled_weight_decay else 0.0
-                xs[i] = x - m[i] / (np.sqrt(v[i]) + eps) - shrink  # "x_{k+1} = x_k - A_{k+1}⁻¹ m_{k+1}"
+                xs[i] = x - m[i] / (np.sqrt(v[i]) + eps) - shrink  # x_{k+1} = x_k - A_{k+1}⁻¹ m_{k+1}
             paths[i].append(xs[i])
         r = root * r + (1 - root) * inner
-        if norm > 0:  # "d_{k+1} = max(d_k, r_{k+1} / ((1-√β2) ‖s_{k+1}‖₁))"
+        if norm > 0:  # d_{k+1} = max(d_k, r_{k+1} / ((1-√β2) ‖s_{k+1}‖₁))
             d = max(d, min(r / ((1 - root) * norm), d * limit))
     return [np.stack(path) for path in paths]

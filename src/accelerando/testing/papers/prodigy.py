@@ -67,14 +67,14 @@ def prodigy(
                 x, t = x0[i] - gone[i], ages[i]
                 rate = gamma * (math.sqrt(1 - b2**t) / (1 - b1**t) if use_bias_correction else 1.0)
                 g = g if decoupled_weight_decay else g + weight_decay * x
-                m[i] = b1 * m[i] + (1 - b1) * d * g  # "m_{k+1} = β1 m_k + (1-β1) d_k g_k"
-                v[i] = b2 * v[i] + (1 - b2) * d**2 * g**2  # "v_{k+1} = β2 v_k + (1-β2) d_k² g_k²"
+                m[i] = b1 * m[i] + (1 - b1) * d * g  # m_{k+1} = β1 m_k + (1-β1) d_k g_k
+                v[i] = b2 * v[i] + (1 - b2) * d**2 * g**2  # v_{k+1} = β2 v_k + (1-β2) d_k² g_k²
                 r += (
                     rate * d**2 * float(np.sum(g * gone[i]))
-                )  # "r_{k+1} = √β2 r_k + … γ_k d_k² ⟨g_k, x_0 - x_k⟩"
-                s[i] = b3 * s[i] + (1.0 if safeguard_warmup else rate) * d**2 * g  # "… γ_k d_k² g_k"
+                )  # r_{k+1} = √β2 r_k + … γ_k d_k² ⟨g_k, x_0 - x_k⟩
+                s[i] = b3 * s[i] + (1.0 if safeguard_warmup else rate) * d**2 * g  # … γ_k d_k² g_k
                 shrink = weight_decay * x if decoupled_weight_decay else 0.0
-                # "x_{k+1} = x_k - γ_k d_k m_{k+1} / (√v_{k+1} + d_k ε)"
+                # x_{k+1} = x_k - γ_k d_k m_{k+1} / (√v_{k+1} + d_k ε)
                 gone[i] = gone[i] + rate * d * (m[i] / (np.sqrt(v[i]) + d * eps) + shrink)
             paths[i].append(x0[i] - gone[i])
         norm = sum(float(np.sum(np.abs(each))) for each, t in zip(s, layers, strict=True) if t is not None)

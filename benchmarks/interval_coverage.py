@@ -1,6 +1,6 @@
 """Simulates how often our 95 % intervals hold the truth, and how often our tests call noise a difference.
 
-    python benchmarks/coverage.py            # writes results/coverage.json and results/coverage.md
+    python benchmarks/interval_coverage.py            # writes results/coverage.json and results/coverage.md
 
 Losses of seeds are drawn from three laws: normal (the ideal), log-normal (what the log scale is for), and
 pairs of a common part per seed and one of each strategy's own (what pairing is for). Everything is drawn
@@ -116,7 +116,7 @@ def main() -> None:
     error = 100 * math.sqrt(0.05 * 0.95 / ROUNDS)
     text = f"""# Coverage of the intervals of `compare`, simulated
 
-Made by `python benchmarks/coverage.py`: {ROUNDS:,} rounds for intervals (standard error {error:.1f} points),
+Made by `python benchmarks/interval_coverage.py`: {ROUNDS:,} rounds for intervals (standard error {error:.1f} points),
 {TEST_ROUNDS:,} for verdicts and the bootstrap; losses with a spread of {SPREAD} (normal, or in the
 logarithm).
 
