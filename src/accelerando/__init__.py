@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from accelerando.lens import Lens
     from accelerando.optim import (
         LAMB,
+        Accelerando,
         AdaBelief,
         Adam,
         AdamW,
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "LAMB", "AdaBelief", "Adam", "AdamW", "DAdaptAdam", "Lens", "Prodigy", "RAdam", "ScheduleFreeAdamW",
-    "__version__", "param_groups",
+    "LAMB", "Accelerando", "AdaBelief", "Adam", "AdamW", "DAdaptAdam", "Lens", "Prodigy", "RAdam",
+    "ScheduleFreeAdamW", "__version__", "param_groups",
 ]  # fmt: skip
 
 _PARTS = ("compare", "engine", "errors", "lens", "optim", "rule", "schedules", "testing")

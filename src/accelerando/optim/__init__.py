@@ -5,6 +5,7 @@ from typing import Any
 
 from accelerando.engine import registry
 from accelerando.engine.optimizer import Optimizer
+from accelerando.optim.accelerando import Accelerando
 from accelerando.optim.adabelief import AdaBelief
 from accelerando.optim.adam import Adam
 from accelerando.optim.adamw import AdamW
@@ -16,8 +17,8 @@ from accelerando.optim.radam import RAdam
 from accelerando.optim.schedulefreeadamw import ScheduleFreeAdamW
 
 __all__ = [
-    "LAMB", "AdaBelief", "Adam", "AdamW", "DAdaptAdam", "Prodigy", "RAdam", "ScheduleFreeAdamW",
-    "create", "list", "param_groups",
+    "LAMB", "Accelerando", "AdaBelief", "Adam", "AdamW", "DAdaptAdam", "Prodigy", "RAdam",
+    "ScheduleFreeAdamW", "create", "list", "param_groups",
 ]  # fmt: skip
 
 

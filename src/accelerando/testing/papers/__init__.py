@@ -14,6 +14,7 @@ Example:
     [1.0, 0.9, 0.9]
 """
 
+from accelerando.testing.papers.accelerando import accelerando
 from accelerando.testing.papers.adabelief import adabelief
 from accelerando.testing.papers.adam import adam
 from accelerando.testing.papers.adamw import adamw
@@ -26,6 +27,6 @@ from accelerando.testing.papers.radam import radam
 from accelerando.testing.papers.schedulefreeadamw import schedulefreeadamw
 
 __all__ = [
-    "PAPERS", "Paper", "adabelief", "adam", "adamw", "dadaptadam", "lamb", "nvlamb", "prodigy", "radam",
-    "recognise", "schedulefreeadamw",
+    "PAPERS", "Paper", "accelerando", "adabelief", "adam", "adamw", "dadaptadam", "lamb", "nvlamb", "prodigy",
+    "radam", "recognise", "schedulefreeadamw",
 ]  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from accelerando.testing.papers.accelerando import accelerando
 from accelerando.testing.papers.adabelief import adabelief
 from accelerando.testing.papers.adam import adam
 from accelerando.testing.papers.adamw import adamw
@@ -123,6 +124,17 @@ PAPERS: Mapping[str, Paper] = {
             "Defazio et al. (2024), arXiv:2405.15682, Algorithm 1",
             schedulefreeadamw,
             {"the bias of v corrected in the rate": {"corrects_rate": True}},
+        ),
+        Paper(
+            "Accelerando",
+            "this library, docs/guide/self-raising.md",
+            accelerando,
+            exempt=ESTIMATES
+            | {
+                "C05": "lr is where a group starts, and is left behind tenfold a step",
+                "I05": "a group has a unit of rate of its own, measured over its tensors, unless scale is given",
+            },
+            together=True,
         ),
     )
 }

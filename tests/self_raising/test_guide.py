@@ -1,0 +1,25 @@
+"""The first contact of the guide, as a reader meets it."""
+
+import re
+from pathlib import Path
+
+GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "self-raising.md"
+
+
+def test_a_users_first_contact(capsys):
+    (text,) = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    names = {}
+    exec(compile(text, str(GUIDE), "exec"), names)
+    *rows, found = capsys.readouterr().out.splitlines()
+    assert [row.split()[1] for row in rows] == sorted(
+        (row.split()[1] for row in rows), key=["probe", "rise", "settle"].index
+    )
+    assert {row.split()[1] for row in rows} == {"probe", "rise", "settle"}
+    assert float(found.split()[-1]) < 0.2
+    assert 0.003 < float(found.split()[1].rstrip(";")) < 0.1
+
+
+def test_the_pictures_are_there():
+    text = GUIDE.read_text(encoding="utf-8")
+    for place in re.findall(r"\]\(([^)]+\.(?:png|md))\)", text):
+        assert (GUIDE.parent / place).resolve().is_file(), place
