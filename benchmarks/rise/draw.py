@@ -93,7 +93,7 @@ def _adabelief(plots: Plots) -> Figure:
 
 
 def _lamb(plots: Plots) -> Figure:
-    figure, axes = _grid(2, 4, (11, 5.4))
+    figure, axes = _grid(2, 3, (11, 5.4))
     colours = (BLUE, RED, GREEN, ORANGE, PINK, SKY)
     for k, (name, seen) in enumerate(plots.items()):
         for i, (steps, trust) in enumerate(seen["series"].values()):
@@ -102,10 +102,10 @@ def _lamb(plots: Plots) -> Figure:
         axes[k].set_title(name, loc="left", fontsize=9)
         axes[k].set_xlabel("step")
         agreement = [x / math.log(10) for x in seen["agreement"]]
-        axes[4 + k].scatter(agreement, seen["trust"], s=3, color=BLUE, alpha=0.4, lw=0)
-        axes[4 + k].set_yscale("log")
-        axes[4 + k].set_xlabel("log₁₀ ‖m̂‖/‖g‖ (agreement →)")
-    for axis in (axes[0], axes[4]):
+        axes[3 + k].scatter(agreement, seen["trust"], s=3, color=BLUE, alpha=0.4, lw=0)
+        axes[3 + k].set_yscale("log")
+        axes[3 + k].set_xlabel("log₁₀ ‖m̂‖/‖g‖ (agreement →)")
+    for axis in (axes[0], axes[3]):
         axis.set_ylabel("trust ratio")
     figure.suptitle(
         "LAMB: the trust ratio of each weight, over time and against agreement", x=0.01, ha="left"

@@ -192,7 +192,7 @@ def test_every_code_has_a_reproduction_above():
 
 
 STEPS = {"text": 60}
-RATES = {torch.optim.AdamW: 1e-3, torch.optim.SGD: 1e-2, accelerando.RAdam: 1e-3, accelerando.LAMB: 1e-2}
+RATES = {torch.optim.AdamW: 1e-3, torch.optim.SGD: 1e-2}
 
 
 @pytest.mark.parametrize("task", tasks.names())
@@ -210,3 +210,9 @@ def test_silent_on_a_healthy_run_of_every_bundled_task(task, make):
             optimizer.step()
     assert len(lens.table("optimizer")) == steps // 2
     assert not lens.events()
+
+
+def test_lr101_radam_raises_its_rate_by_itself():
+    radam = accelerando.RAdam([weights(*[0.0] * 20)], lr=1e-3)
+    events = found(run(radam, 60, noisy), "LR101")
+    assert events and all("rectification" in e.cause for e in events)
