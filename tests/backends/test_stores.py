@@ -13,10 +13,12 @@ import accelerando
 from accelerando import AdamW, optim
 from accelerando.engine import hashing, options, stores
 from accelerando.engine.cpu import lot as cpu_lot
+from accelerando.engine.cpu import source
 from accelerando.engine.cpu.lot import CpuLot, scheme_of
+from accelerando.engine.cpu.source import Kernel, Scheme
 from accelerando.engine.eager import EagerLot
 from accelerando.engine.lots import Item, Rows
-from accelerando.errors import BackendWarning, HyperparameterError, StateError
+from accelerando.errors import BackendWarning, HyperparameterError, RuleError, StateError
 from accelerando.rule import NonNegative, Optimizer
 
 from . import rules
@@ -458,6 +460,25 @@ REFUSED = [
 def test_what_cannot_be_meant_is_refused(dtype, settings, message):
     with pytest.raises(HyperparameterError, match=message):
         AdamW([torch.nn.Parameter(torch.zeros(2, dtype=dtype))], **settings)
+
+
+def test_no_rule_may_call_a_buffer_remainder():
+    with pytest.raises(RuleError, match="'remainder' of buffers is taken by the engine"):
+
+        class Taken(Momentum):
+            buffers = ("remainder",)
+
+            @staticmethod
+            def direction(g, remainder):
+                remainder = remainder + g
+                return remainder, remainder
+
+
+def test_who_asks_for_nothing_pays_nothing():
+    plain = source.text(Kernel(AdamW.rules[None], Scheme("bf16", "bf16", "f32"), False))
+    assert "rounding" not in plain and "drawn_" not in plain
+    optimizer = walk(AdamW, "cpu")[1]
+    assert not any(lot.draws for lot in optimizer._plan.lots)
 
 
 def test_a_policy_that_changes_nothing_is_said_once(monkeypatch):
