@@ -1,6 +1,6 @@
 """The time of one optimizer step against other libraries', after finding out who does what the paper says.
 
-Run from the repository's root:  python -m benchmarks.step [--device cuda] [--threads 1] [--models "GPT-2 124M"]
+Run:  python benchmarks/step.py [--device cuda] [--threads 1] [--models "GPT-2 124M"]
 
 Everything is timed in one process, in interleaved rounds; gradients lie elsewhere at every step, as after
 ``zero_grad(set_to_none=True)``. Writes ``benchmarks/results/step-DEVICE-THREADS.json`` and ``.md``.
@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # run as a script, too
+
 from benchmarks.stepping.contenders import BAR, COMMON, Contender, contenders, distance_from_paper
 from benchmarks.stepping.shapes import MODELS
 from benchmarks.stepping.timing import ROUNDS, rounds, summarise
@@ -178,7 +181,7 @@ def write(record: dict[str, Any], stem: Path) -> None:
     m = record["machine"]
     lines = [
         f"# The time of one step: {m['device']}, {m['threads']} thread{'s' * (m['threads'] > 1)}", "",
-        f"`python -m benchmarks.step`, {m['date']}, python {m['python']}, "
+        f"`python benchmarks/step.py`, {m['date']}, python {m['python']}, "
         + ", ".join(f"{k} {v}" for k, v in m["versions"].items())
         + f"; load at the start {m['load']:.1f}. Medians of up to {ROUNDS} interleaved rounds; a contender "
         "more than six times slower than the fastest is timed in three. In brackets: the 95 % interval.", "",

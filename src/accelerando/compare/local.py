@@ -20,6 +20,8 @@ from accelerando.errors import TaskError
 _ONE_THREAD = dict.fromkeys(
     ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
 )
+DEATHS = 6
+"""How many workers may be killed while planning, as many as at one trial, before that is the task's doing."""
 
 
 @dataclass
@@ -65,16 +67,20 @@ class Local:
             SpecError: It cannot be meant.
             TaskError: Its task cannot be loaded.
         """
-        worker = self._workers[0]
-        _send(worker, {"plan": words})
-        while b"\n" not in worker.read:
-            piece = os.read(_pipe(worker.process.stdout).fileno(), 1 << 20)
-            if not piece:
-                cause = _cause(worker.process.wait(), "while the task was loaded")
+        answer: dict[str, Any] | None = None
+        for death in range(1, DEATHS + 1):
+            worker = self._workers[0]
+            _send(worker, {"plan": words})
+            answer = _line(worker)
+            if answer is not None:
+                break
+            status = worker.process.wait()
+            self._buried(0)
+            if status >= 0 or death == DEATHS:  # it left by itself, or whatever kills it does not stop
+                cause = _cause(status, "while the task was loaded")
                 raise TaskError(f"{words['task']}: {cause}; look at what loading it does")
-            worker.read += piece
-        answer = json.loads(worker.read)
-        worker.read.clear()
+        if answer is None:
+            raise AssertionError(words["task"])
         if "error" in answer:
             raise getattr(errors, answer["error"])(answer["text"])
         made: dict[str, Any] = answer["plan"]
@@ -164,6 +170,18 @@ class Local:
             )
         self._selector.register(_pipe(process.stdout), selectors.EVENT_READ, number)
         return _Worker(process)
+
+
+def _line(worker: _Worker) -> dict[str, Any] | None:
+    """The next thing that a worker says; None if it dies first."""
+    while b"\n" not in worker.read:
+        piece = os.read(_pipe(worker.process.stdout).fileno(), 1 << 20)
+        if not piece:
+            return None
+        worker.read += piece
+    said: dict[str, Any] = json.loads(worker.read)
+    worker.read.clear()
+    return said
 
 
 def _send(worker: _Worker, words: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """Workers that start before anything is planned, and a driver that does without torch."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -102,3 +104,12 @@ def test_a_killed_driver_leaves_no_process_behind(bowl, tmp_path, moment):
     while any(map(running, left)) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not [pid for pid in left if running(pid)]
+
+
+def test_a_worker_killed_while_it_plans_is_replaced(bowl):
+    spec = Spec(task=str(bowl), strategies=("sgd",), rates=(1e-3,))
+    with closing(Local(1, None)) as workers:
+        (doomed,) = workers.pids()
+        os.kill(doomed, signal.SIGKILL)
+        assert executors.planned(spec, workers) == executors.planned(spec, None)
+        assert workers.pids() != [doomed]
