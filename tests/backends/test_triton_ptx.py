@@ -20,7 +20,7 @@ from triton.compiler import ASTSource
 from accelerando import optim
 from accelerando.engine import registry
 from accelerando.engine.cuda import build
-from accelerando.engine.cuda.layout import THREADS, Scheme, crowded, geometry
+from accelerando.engine.cuda.layout import THREADS, Scheme, Stores, crowded, geometry
 from accelerando.engine.cuda.survey import survey
 
 from . import rules
@@ -95,6 +95,36 @@ def test_ptx(name, storage, capability):
         check_order(ptx, way)
         assert registers <= (104 if crowded(rule) else 80)
         assert stack <= (16 if library else 0)  # a library function may keep its own few numbers there
+
+
+STORED = [
+    ("AdamW", "bf16", Stores(("p",))),
+    ("AdamW", "f16", Stores(("p",))),
+    ("AdamW", "bf16", Stores(("p", "exp_avg", "exp_avg_sq"))),
+    ("LAMB", "bf16", Stores(("p", "exp_avg", "exp_avg_sq"))),
+    ("AdamW", "bf16", Stores(remainder=True)),
+    ("LAMB", "bf16", Stores(remainder=True)),
+    ("Accelerando", "bf16", Stores(("p", "exp_avg", "exp_avg_sq"))),
+]
+
+
+@pytest.mark.parametrize(("name", "storage", "stores"), STORED)
+def test_stores_that_need_more_than_rounding(name, storage, stores):
+    rule, dtype = RULES[name], FLOATS[storage]
+    buffers = [torch.bfloat16 if b in stores.drawn else torch.float32 for b in rule.buffers]
+    scheme = Scheme(dtype, dtype, tuple(buffers), stores)
+    block = geometry(rule, scheme).block
+    for way, kernel in build.kernels(rule, scheme, geometry(rule, scheme)):
+        ptx, registers, stack = compiled(kernel, 90)
+        halves = [
+            block // THREADS * 2 // 16 if stores.remainder and "p" in n else 0
+            for n in (way.reads, way.writes)
+        ]
+        assert vectors(ptx, "ld") == expected_vectors(way.reads, rule, scheme, block) + halves[0]
+        assert vectors(ptx, "st") == expected_vectors(way.writes, rule, scheme, block) + halves[1]
+        assert registers <= (128 if name == "Accelerando" else 96 if stores.crowds else 80)
+        assert stack == 0
+        check_order(ptx, way)
 
 
 def check_arithmetic(ptx, way):

@@ -4,6 +4,7 @@ from accelerando.engine import eager, host
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.cpu import source as cpu
 from accelerando.engine.cuda import source as cuda
+from accelerando.engine.cuda.layout import Stores
 from accelerando.engine.passes import passes
 
 BACKENDS = ("eager", "cpu", "cuda")
@@ -15,7 +16,7 @@ def source(rule: Rule, backend: str) -> str:
     On CUDA nothing is left to the host.
     """
     if backend == "cuda":
-        return cuda.source(rule, passes(rule))
+        return cuda.source(rule, passes(rule), Stores())
     on_host = [host.row_source(rule)]
     if rule.decide is not None:
         on_host.append(host.decide_source(rule))

@@ -13,6 +13,7 @@ from accelerando.engine.cuda.layout import Geometry, Layout, Scheme
 from accelerando.engine.cuda.mirror import Mirror
 from accelerando.engine.fields import number
 from accelerando.engine.lots import Item
+from accelerando.engine.stores import REMAINDER
 
 Deal = Callable[[Rule, Scheme], Geometry]
 
@@ -68,6 +69,9 @@ class Family:
         for k, item in enumerate(self.items):
             own = (item.p.numel(), self.which[k], item.state["step"].data_ptr(), self.starts[k], counts[k])
             entries += [*own, item.p.data_ptr(), *(item.state[b].data_ptr() for b in rule.buffers)]
+            remainder = item.state.get(REMAINDER)
+            entries += [0 if remainder is None else remainder.data_ptr(), item.group.get("store_seed", 0)]
+            entries += [item.position, item.offset]
         for k in range(groups):
             entries += [self.which.index(k), n - self.which[::-1].index(k)]
         owners = [i.state for i in self.items] if self.remembering else self.groups

@@ -3,7 +3,8 @@
 The table of a plan is one vector of int64::
 
     header: tensors, groups, instances, chunks, addresses of partials, totals, grouped, decided, fresh
-    one record a tensor: size, group, address of its step count, first chunk, chunks, address of p, of each buffer
+    one record a tensor: size, group, address of its step count, first chunk, chunks, address of p, of each buffer,
+        of the remainder (0: none), store_seed, position among the optimizer's parameters, index of its first element
     one record a group: its first tensor, the one after its last
     one record an instance of `decide` (a tensor, or a group): the address of each number it remembers
 
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 import torch
 
 from accelerando.engine.anatomy import Rule
+from accelerando.engine.lots import Item
+from accelerando.engine.stores import REMAINDER
 
 HEADER = 9
 PARTIALS, TOTALS, GROUPED, DECIDED, FRESH = range(4, 9)
@@ -35,7 +38,7 @@ class Layout:
     @property
     def record(self) -> int:
         """Entries of a tensor's record."""
-        return 6 + len(self.rule.buffers)
+        return 10 + len(self.rule.buffers)
 
     @property
     def numbers(self) -> int:
@@ -43,8 +46,8 @@ class Layout:
         return 2 + len(self.rule.seen)
 
     def entry(self, name: str) -> int:
-        """The entry of a record that holds the address of ``p`` or of a buffer."""
-        return 5 + ("p", *self.rule.buffers).index(name)
+        """The entry of a record with an address, by the array's name, or with ``seed``, ``position`` or ``offset``."""
+        return 5 + ("p", *self.rule.buffers, REMAINDER, "seed", "position", "offset").index(name)
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,32 @@ class Geometry:
 
 
 @dataclass(frozen=True)
+class Stores:
+    """What is not stored by rounding to nearest even."""
+
+    drawn: tuple[str, ...] = ()
+    """Of ``p`` and the buffers, those stored by chance."""
+    remainder: bool = False
+    """Whether ``p`` is the upper half of a float32 number, whose lower half is kept beside it."""
+
+    @property
+    def crowds(self) -> bool:
+        """Whether threads keep more at hand than rounding to nearest or one draw asks for."""
+        return self.remainder or bool(set(self.drawn) - {"p"})
+
+    def arrays(self, rule: Rule) -> tuple[str, ...]:
+        """Everything that there is one of per element."""
+        return ("p", "g", *rule.buffers, *((REMAINDER,) if self.remainder else ()))
+
+
+@dataclass(frozen=True)
 class Scheme:
-    """The dtypes of one parameter and what goes with it."""
+    """The dtypes of one parameter and what goes with it, and how they are stored."""
 
     parameter: torch.dtype
     gradient: torch.dtype
     buffers: tuple[torch.dtype, ...]
+    stores: Stores = Stores()
 
     @property
     def compute(self) -> torch.dtype:
@@ -78,6 +101,17 @@ class Scheme:
     def exact(self) -> bool:
         """Whether buffers are stored as they are computed."""
         return all(dtype == self.compute for dtype in self.buffers)
+
+
+def scheme_of(item: Item) -> Scheme:
+    """How an item lies in memory."""
+    policy, rule = item.policy, item.rule
+    drawn = [
+        *(["p"] if policy.p == "stochastic" else []),
+        *(b for b in rule.buffers if policy.narrows(rule, b)),
+    ]
+    buffers = tuple(b.dtype for b in item.buffers().values())
+    return Scheme(item.p.dtype, item.g.dtype, buffers, Stores(tuple(drawn), policy.p == "compensated"))
 
 
 def crowded(rule: Rule) -> bool:

@@ -46,6 +46,6 @@ class DevicePlan:
 
     def _modes(self) -> list[tuple[Any, ...]]:
         return [
-            (id(g), self.rule_of(g), g["backend"], g["store"], g["state_dtype"])
+            (id(g), self.rule_of(g), g["backend"], g["store"], g["store_seed"], g["state_dtype"])
             for g in self.optimizer.param_groups
         ]

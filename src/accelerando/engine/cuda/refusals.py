@@ -8,6 +8,8 @@ from typing import Any
 import torch
 
 from accelerando.engine.lots import Item
+from accelerando.engine.state import buffer_dtype
+from accelerando.engine.stores import REMAINDER
 from accelerando.engine.tensors import alike, dense
 
 STORED = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
@@ -19,10 +21,6 @@ def why_not(item: Item) -> str | None:
     p, g = item.p, item.g
     if find_spec("triton") is None:
         return "triton is not installed"
-    if item.policy.p != "nearest":
-        return f"there are no kernels for store={item.policy.p!r}"
-    if item.policy.moments:
-        return "there are no kernels for state_dtype='bf16'"
     for t in (p, g):
         if type(t) not in _PLAIN:
             return f"{type(t).__name__} is a tensor of another kind"
@@ -38,8 +36,9 @@ def why_not(item: Item) -> str | None:
         return f"its gradient is on {g.device}"
     if not alike(p, g):
         return "its gradient is laid out otherwise"
-    for name, buffer in item.buffers().items():
-        if buffer.device != p.device or buffer.dtype not in STORED:
+    for name, buffer in item.kept().items():
+        dtype = torch.int16 if name == REMAINDER else buffer_dtype(p, item.rule, name, item.group)
+        if buffer.device != p.device or buffer.dtype != dtype:
             return f"{name} is {buffer.dtype} on {buffer.device}"
         if not alike(p, buffer):
             return f"{name} is laid out otherwise"
@@ -67,7 +66,7 @@ def _crossed(items: Sequence[Item]) -> bool:
     spans = sorted(
         (t.data_ptr(), t.data_ptr() + t.numel() * t.element_size())
         for item in items
-        for t in (item.p, *item.buffers().values())
+        for t in (item.p, *item.kept().values())
         if t.numel()
     )
     return any(begin < end for (_, end), (begin, _) in pairwise(spans))

@@ -5,11 +5,12 @@ scalars and decisions in float64, in every program from the group's numbers, so 
 """
 
 from accelerando.engine.anatomy import Rule
-from accelerando.engine.cuda.layout import Layout
+from accelerando.engine.cuda.layout import Layout, Stores
 from accelerando.engine.cuda.settle import settle_source
 from accelerando.engine.cuda.text import FRAME, ON_ELEMENTS, ON_NUMBERS, call, define, scalar_lines
 from accelerando.engine.lowering import Names, render
 from accelerando.engine.passes import Pass
+from accelerando.engine.stores import REMAINDER
 
 HEAD = '''"""{name}, for CUDA. Made from the rule; edit that."""
 
@@ -23,13 +24,18 @@ from accelerando.engine.cuda.operations import number, power, put, sign, sqrt, w
 '''
 
 
-def source(rule: Rule, ways: tuple[Pass, ...]) -> str:
+ROUNDING = (
+    "from accelerando.engine.cuda.rounding import by_chance, draw, halves, joined, keys, put_bits, random16\n"
+)
+
+
+def source(rule: Rule, ways: tuple[Pass, ...], stores: Stores) -> str:
     """The text of the module that steps ``rule`` in the passes ``ways``."""
-    parts = [HEAD.format(name=rule.name)]
+    parts = [HEAD.format(name=rule.name) + (ROUNDING if stores != Stores() else "")]
     if rule.decide is not None:
         parts.append(settle_source(rule, alone=len(ways) == 1))
     for way in ways:
-        parts += [_elements(rule, way), _kernel(rule, way)]
+        parts += [_elements(rule, way, stores), _kernel(rule, way, stores)]
     return "\n\n".join(parts)
 
 
@@ -45,17 +51,16 @@ def decided_of(rule: Rule, way: Pass) -> tuple[str, ...]:
     return tuple(d for d in rule.decided if d in asked)
 
 
-def _elements(rule: Rule, way: Pass) -> str:
+def _elements(rule: Rule, way: Pass, stores: Stores) -> str:
     """The function of one block: load, compute, store, and return what is summed."""
     names = Names(set(FRAME))
-    touched = _touched(rule, way)
+    touched = _touched(rule, way, stores)
     numbers = (*scalars_of(rule, way), *decided_of(rule, way))
     known = {n: names.fresh(n) for n in numbers}
     lines, loaded = [], dict[str, str]()
     for n in way.reads:
         loaded[n] = names.fresh(n)
-        scaled = " * scale_" if n == "g" else ""
-        lines.append(f"{loaded[n]} = fetch({n}_, left_, MASKED_, {n}_T, C_, BLOCK_){scaled}")
+        lines.append(f"{loaded[n]} = {_load(n, stores)}")
     body, made = render(way.direction, known | loaded, names, ON_ELEMENTS)
     lines += body
     if way.apply is not None:
@@ -64,24 +69,51 @@ def _elements(rule: Rule, way: Pass) -> str:
         body, new = render(way.apply, environment, names, ON_ELEMENTS)
         lines += body
         made = made | new
-    lines += [f"put({n}_, {made[n]}, left_, MASKED_, {n}_T, BLOCK_)" for n in way.writes]
+    if _draws(way, stores):
+        lines.append("drawn_ = draw(start_, first_key_, BLOCK_)")
+    for n in way.writes:
+        lines += _store(n, made[n], stores, slot=("p", *rule.buffers).index(n))
     if way.sums:
         folds = [f"folded({made[s]}, left_, MASKED_, BLOCK_, THREADS_)" for s in way.sums]
         lines.append(f"return {', '.join(folds)}")
     flags = ["MASKED_", *(f"{n}_T" for n in touched), "C_", "BLOCK_", "THREADS_"]
-    plain = ["left_", *(f"{n}_" for n in touched), "scale_", *known.values()]
+    keys = ["start_", "first_key_", "second_key_"] if _draws(way, stores) else []
+    plain = ["left_", *(f"{n}_" for n in touched), "scale_", *keys, *known.values()]
     return define(f"{way.name}_elements", plain, flags, lines)
 
 
-def _touched(rule: Rule, way: Pass) -> tuple[str, ...]:
-    return tuple(n for n in ("p", "g", *rule.buffers) if n in way.reads or n in way.writes)
+def _load(name: str, stores: Stores) -> str:
+    if name == "p" and stores.remainder:
+        return f"joined(p_, {REMAINDER}_, left_, MASKED_, BLOCK_)"
+    scaled = " * scale_" if name == "g" else ""
+    return f"fetch({name}_, left_, MASKED_, {name}_T, C_, BLOCK_){scaled}"
 
 
-def _kernel(rule: Rule, way: Pass) -> str:
+def _store(name: str, value: str, stores: Stores, slot: int) -> list[str]:
+    if name == "p" and stores.remainder:
+        kept = [f"put_bits({half}_, {half}_half_, left_, MASKED_, BLOCK_)" for half in ("p", REMAINDER)]
+        return [f"p_half_, {REMAINDER}_half_ = halves({value})", *kept]
+    if name in stores.drawn:
+        bits = f"by_chance({value}, random16(drawn_, second_key_, {slot}), {name}_T)"
+        return [f"put_bits({name}_, {bits}, left_, MASKED_, BLOCK_)"]
+    return [f"put({name}_, {value}, left_, MASKED_, {name}_T, BLOCK_)"]
+
+
+def _draws(way: Pass, stores: Stores) -> bool:
+    """Whether a pass stores something by chance."""
+    return bool(set(way.writes) & set(stores.drawn))
+
+
+def _touched(rule: Rule, way: Pass, stores: Stores) -> tuple[str, ...]:
+    used = {*way.reads, *way.writes}
+    return tuple(n for n in stores.arrays(rule) if n in used or (n == REMAINDER and "p" in used))
+
+
+def _kernel(rule: Rule, way: Pass, stores: Stores) -> str:
     """The kernel of one pass."""
     layout = Layout(rule)
-    touched = _touched(rule, way)
-    dtypes = [f"{n}_T" for n in ("p", "g", *rule.buffers)]
+    touched = _touched(rule, way, stores)
+    dtypes = [f"{n}_T" for n in stores.arrays(rule)]
     plain = ["table_", "gradients_", "chunks_", "numbers_", "control_", "counters_"]
     flags = [*dtypes, "C_", "BLOCK_", "TAIL_", "CHUNK_", "THREADS_", "LANES_"]
     lines = [
@@ -101,7 +133,11 @@ def _kernel(rule: Rule, way: Pass) -> str:
     names = Names(set(FRAME))
     more, given = _given(rule, way, names)
     lines += more
-    lines += _loops(way, touched, given)
+    keys = _draws(way, stores)
+    if keys:
+        lines.append(f"first_key_, second_key_ = keys(record_, record_ + {layout.entry('seed')})")
+        lines.append(f"start_ = (tl.load(record_ + {layout.entry('offset')}) + first_).to(tl.uint32)")
+    lines += _loops(way, touched, given, keys)
     lines += _ending(rule, way, layout)
     return define(
         way.name, plain, flags, ["if proceeds(gradients_, control_):", *("    " + x for x in lines)]
@@ -129,10 +165,11 @@ def _given(rule: Rule, way: Pass, names: Names) -> tuple[list[str], list[str]]:
     return lines, [known[n] for n in (*wanted, *decided)]
 
 
-def _loops(way: Pass, touched: tuple[str, ...], given: list[str]) -> list[str]:
+def _loops(way: Pass, touched: tuple[str, ...], given: list[str], keys: bool) -> list[str]:
     """The whole blocks, then the rest of the chunk under a mask."""
     lines = [f"{s}_ = tl.zeros([THREADS_], tl.float64)" for s in way.sums]
     sizes = [f"{n}_T" for n in touched]
+    drawing = ["start_ + at_", "first_key_", "second_key_"] if keys else []
     for head, block in (
         ("for at_ in range(0, whole_, BLOCK_)", "BLOCK_"), ("for at_ in range(whole_, count_, TAIL_)", "TAIL_"),
     ):  # fmt: skip
@@ -140,7 +177,7 @@ def _loops(way: Pass, touched: tuple[str, ...], given: list[str]) -> list[str]:
         flags = [str(block == "TAIL_"), *sizes, "C_", block, "THREADS_"]
         text = call(
             f"{way.name}_elements",
-            ["count_ - at_", *addresses, "scale_", *(f"met({n}, C_, {block})" for n in given)],
+            ["count_ - at_", *addresses, "scale_", *drawing, *(f"met({n}, C_, {block})" for n in given)],
             flags,
             indent=12,
         )

@@ -22,7 +22,7 @@ import torch
 
 from accelerando.engine.cuda.adopt import adopt, remembered
 from accelerando.engine.cuda.family import Deal, Family, Numbers
-from accelerando.engine.cuda.layout import Scheme, geometry
+from accelerando.engine.cuda.layout import geometry, scheme_of
 from accelerando.engine.cuda.look import Look
 from accelerando.engine.cuda.mirror import Mirror, capturing
 from accelerando.engine.cuda.refusals import why_not, why_not_together
@@ -46,9 +46,9 @@ class DeviceStep:
         self.device = items[0].p.device
         adopt(self.items, self.device)
         self.params = [i.p for i in self.items]
-        self.places = remembered(self.items) + [(i.state, b) for i in self.items for b in i.rule.buffers]
+        self.places = remembered(self.items) + [(i.state, b) for i in self.items for b in i.kept()]
         self.held = [owner[name] for owner, name in self.places]
-        self.tensors = [t for i in self.items for t in (i.p, *i.buffers().values())]
+        self.tensors = [t for i in self.items for t in (i.p, *i.kept().values())]
         self.fixed = list(map(_address, self.tensors))
         self.dtypes = [i.g.dtype for i in self.items]
         self.groups = list({id(i.group): i.group for i in items}.values())
@@ -136,8 +136,7 @@ class DeviceStep:
         return False
 
     def _family(self, items: list[Item]) -> Family:
-        schemes = [Scheme(i.p.dtype, i.g.dtype, tuple(b.dtype for b in i.buffers().values())) for i in items]
-        return Family(items[0].rule, items, schemes, self.deal)
+        return Family(items[0].rule, items, [scheme_of(i) for i in items], self.deal)
 
     def _all(self) -> list[Family]:
         return [*self.families, *([self.look.family] if self.look else [])]

@@ -24,7 +24,7 @@ FRAME = frozenset(
         "settle",
         "total",
     }
-    | {"in_whole_blocks"}
+    | {"in_whole_blocks", "by_chance", "draw", "halves", "joined", "keys", "put_bits", "random16"}
 )
 """Names that a rule's own may not hide; those of the frame's variables end in an underscore."""
 
