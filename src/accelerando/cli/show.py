@@ -8,6 +8,7 @@ import click
 @click.option("--backend", type=click.Choice(["eager", "cpu", "cuda"]), default="cpu", show_default=True)
 def command(method: str, backend: str) -> None:
     """Print the source that BACKEND makes of METHOD's functions, for float32 parameters."""
+    import accelerando.optim  # noqa: F401  # the methods are known once they are made
     from accelerando.engine import registry, show
     from accelerando.errors import HyperparameterError
 
