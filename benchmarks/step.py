@@ -101,7 +101,7 @@ def race(method: str, model: str, dtype: str, right: list[Contender], device: st
 
 
 _FIRST = (
-    "import time; a = time.perf_counter(); import torch; b = time.perf_counter(); import accelerando; "
+    "import time; a = time.perf_counter(); import torch; b = time.perf_counter(); import accelerando.optim; "
     "c = time.perf_counter(); p = torch.nn.Parameter(torch.ones(64, 64)); p.grad = torch.ones(64, 64); "
     "o = accelerando.{}([p]); d = time.perf_counter(); o.step(); e = time.perf_counter(); print(b - a, c - b, e - d)"
 )
