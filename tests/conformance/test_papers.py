@@ -40,11 +40,12 @@ def name_of(case):
     return " ".join([case[0], *(f"{k}={v}" for k, v in case[1].items())])
 
 
+@pytest.mark.parametrize("backend", ["eager", "cpu"])
 @pytest.mark.parametrize("case", CASES, ids=name_of)
-def test_it_is_the_paper(case):
+def test_it_is_the_paper(case, backend):
     name, options = case
     tensors = problems()
-    ends = run(getattr(accelerando, name), tensors, lr=1e-2, **options)
+    ends = run(getattr(accelerando, name), tensors, lr=1e-2, backend=backend, **options)
     for problem, end in zip(tensors, ends, strict=True):
         path = PAPERS[name.lower()].trajectory(problem.start, problem.gradients, lr=1e-2, **options)
         assert error(end, path) <= BAR, problem.name
