@@ -155,9 +155,10 @@ class CpuLot:
         keys = [[0] * n] * (2 if self.draws else 0)
         self.table = np.array([*lines, [0] * n, *keys], dtype=np.int64)
         self.chunks = _chunks(elements, [i.offset for i in self.items])
-        self.whole = bool(self.chunks[3].all())
         self.elements = sum(elements)
         self.ranges = threads.ranges(self.chunks[2], self.elements)
+        _mark_walked(self.chunks, self.ranges)
+        self.whole = bool(self.chunks[3].all())
         self.rows, self.which = np.zeros((1, 1 + len(kernel.columns))), [0] * n
         self.row = Struct(f"{1 + len(kernel.columns)}d")
         self.partial = np.zeros((self.chunks.shape[1], len(rule.sums) + len(TOLD) * kernel.tells))
@@ -186,8 +187,17 @@ class CpuLot:
 def _chunks(elements: Sequence[int], offsets: Sequence[int]) -> np.ndarray[Any, np.dtype[np.int64]]:
     """The chunk table, as `accelerando.engine.cpu.source` has it. Empty tensors have a chunk, too."""
     rows = [
-        (t, at, min(CHUNK, n - at), int(n <= CHUNK), offset + at)
+        (t, at, min(CHUNK, n - at), 0, offset + at)
         for t, (n, offset) in enumerate(zip(elements, offsets, strict=True))
         for at in range(0, max(n, 1), CHUNK)
     ]
-    return np.ascontiguousarray(np.array(rows, dtype=np.int64).reshape(-1, 5).T)
+    table = np.array(rows, dtype=np.int64).reshape(-1, 5).T
+    return np.ascontiguousarray(np.vstack([table, np.searchsorted(table[0], table[0])]))
+
+
+def _mark_walked(chunks: np.ndarray[Any, np.dtype[np.int64]], ranges: Sequence[tuple[int, int]]) -> None:
+    """Mark the tensors that lie within one of the ranges, and their last chunks."""
+    for begin, end in ranges:
+        last = np.searchsorted(chunks[0], chunks[0, begin:end], side="right") - 1
+        walked = (chunks[5, begin:end] >= begin) & (last < end)
+        chunks[3, begin:end] = walked * (1 + (last == np.arange(begin, end)))

@@ -5,8 +5,9 @@ A module has ``first`` (the pass over parameters, gradients and buffers; for rul
 
 Tables, all in C order:
     table: int64: addresses by tensor (`Kernel.addresses`), the row of `rows` that it reads, the keys of its draws.
-    chunks: int64 (5, chunks): tensor, first element, elements, 1 if the chunk is its whole tensor, and the index
-        of the first element within a tensor of which this one may be a part.
+    chunks: int64 (6, chunks): tensor, first element, elements; whether one call walks its whole tensor (2: this is
+        the last chunk of it); the index of its first element within a tensor of which this one may be a part; and
+        the tensor's first chunk.
     rows: float64 (kinds, 1 + columns): the gradient's factor, the rule's scalars, decisions made before the pass.
     partial: float64 (chunks, sums, then what telemetry tells);  sums: float64 (tensors, sums).
     memory: float64 (memory per tensor, tensors);  decided: float64 (tensors, decided).
@@ -171,14 +172,16 @@ def _jit(extra: str) -> str:
     return f'@njit("void({TYPES}, {extra})", nogil=True, cache=True, error_model="numpy")\n'
 
 
+_PLACE = "tensor_, at_, n_ = chunks_[0, chunk_], chunks_[1, chunk_], chunks_[2, chunk_]\n"
+
+
 def _move(kernel: Kernel, first: bool) -> str:
     """A pass over chunks: the first in order; the second in reverse, so that it starts in what the cache holds."""
     name, at = ("first", "chunk_ = begin_ + k_") if first else ("second", "chunk_ = end_ - 1 - k_")
     body = "mode_ = flush_subnormals()\nfor k_ in range(end_ - begin_):\n"
-    chunk = f"{at}\ntensor_, at_ = chunks_[0, chunk_], chunks_[1, chunk_]\n"
-    chunk += "n_, whole_ = chunks_[2, chunk_], chunks_[3, chunk_]\n"
+    chunk = f"{at}\n{_PLACE}"
     if not first and kernel.settles:
-        chunk += "if whole_ == 1:\n    continue\n"
+        chunk += "if chunks_[3, chunk_] > 0:\n    continue\n"
     chunk += f"row_ = table_[{len(kernel.addresses)}, tensor_]\n"
     chunk += _first_pass(kernel) if first else _second_pass(kernel)
     body += indent(chunk, "    ") + "restore_mode(mode_)\n"
@@ -267,9 +270,16 @@ def _first_pass(kernel: Kernel) -> str:
     out += "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
     out += "".join(f"partial_[chunk_, {k}] = {s}\n" for k, s in enumerate(sums))
     out += _keep_told(kernel, told)
-    if kernel.settles:
-        out += "if whole_ == 1:\n" + indent(_ask(kernel, "tensor_", sums) + _second_pass(kernel), "    ")
-    return out
+    return out + (_finish(kernel, sums) if kernel.settles else "")
+
+
+def _finish(kernel: Kernel, sums: list[str]) -> str:
+    """Where a tensor ends that this call has walked: sum up, decide, move; backwards, through what the cache holds."""
+    add = "".join(f"    {s} += partial_[j_, {k}]\n" for k, s in enumerate(sums))
+    fold = "".join(f"{s} = 0.0\n" for s in sums) + f"for j_ in range(chunks_[5, chunk_], chunk_ + 1):\n{add}"
+    again = "for chunk_ in range(chunk_, chunks_[5, chunk_] - 1, -1):\n"
+    again += indent(_PLACE + _second_pass(kernel), "    ")
+    return "if chunks_[3, chunk_] == 2:\n" + indent(fold + _ask(kernel, "tensor_", sums) + again, "    ")
 
 
 def _second_pass(kernel: Kernel) -> str:
