@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -26,10 +27,10 @@ STEP = (
 """A first step, in a process of its own."""
 
 
-def start(directory, text=STEP, **more):
+def start(directory, text=STEP, *arguments, **more):
     environment = {**os.environ, "ACCELERANDO_CACHE_DIR": str(directory), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        [sys.executable, "-c", text],
+        [sys.executable, "-c", text, *arguments],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -81,14 +82,30 @@ def test_a_cache_that_cannot_be_had_is_said_and_replaced(tmp_path, obstacle):
     )
 
 
-@pytest.mark.skipif(hasattr(os, "getuid") and os.getuid() == 0, reason="root writes everywhere")
-def test_a_read_only_cache_is_said_and_replaced(tmp_path):
-    tmp_path.chmod(0o500)
-    try:
-        _, err = finish(start(tmp_path / "cache"))
-    finally:
-        tmp_path.chmod(0o700)
-    assert "kernels cannot be kept in" in err
+def test_a_read_only_cache_is_said_and_replaced():
+    """Root writes everywhere, so it becomes another user, once everything is imported that only root may read."""
+    text = (
+        "import os, sys, torch, accelerando\n"
+        "def stepped(method):\n"
+        "    p = torch.nn.Parameter(torch.ones(8)); p.grad = torch.ones(8)\n"
+        "    optimizer = method([p], lr=0.1, backend='cpu')\n"
+        "    optimizer.step()\n"
+        "    return p.sum().item()\n"
+        "stepped(accelerando.AdamW)\n"
+        "where = sys.argv[1]\n"
+        "if os.getuid() == 0: os.chown(where, 65534, 65534); os.setuid(65534)\n"
+        "os.chmod(where, 0o500)\n"
+        "os.environ['ACCELERANDO_CACHE_DIR'] = where + '/cache'\n"
+        "print(stepped(accelerando.LAMB))\n"
+    )
+    # not below `tmp_path`, which other users cannot enter
+    with tempfile.TemporaryDirectory() as readable, tempfile.TemporaryDirectory() as other:
+        Path(readable).chmod(0o755)
+        out, err = finish(start(other, text, readable))
+        assert not list(Path(readable).iterdir())
+        Path(readable).chmod(0o700)
+    assert float(out) == pytest.approx(8 * 0.9)
+    assert "kernels cannot be kept in" in err and "Permission denied" in err
 
 
 def test_a_write_that_fails_is_said_and_replaced(tmp_path, monkeypatch):

@@ -89,7 +89,9 @@ class EagerLot:
         return [i.p for i in self.items], sums, FIRST_MOMENT in self.rule.buffers
 
     def refresh(self, grads: Sequence[Tensor]) -> bool:
-        """Take this step's gradients; any will do."""
+        """Take this step's gradients; any will do, but none may be missing."""
+        if any(g is None for g in grads):
+            return False
         for item, g in zip(self.items, grads, strict=True):
             item.g = g
         return True

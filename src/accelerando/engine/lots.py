@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -48,8 +48,7 @@ class Item:
         return policy_of(self.p, self.group)
 
 
-@dataclass(frozen=True)
-class Rows:
+class Rows(NamedTuple):
     """The scalars of a step: one row for parameters of a group and an age, the gradient's factor first."""
 
     values: list[tuple[float, ...]]

@@ -34,6 +34,7 @@ class Plan:
         self.params = self._params()
         grads = list(map(_grad, self.params))
         self.missing = [g is None for g in grads]
+        self.complete = not any(self.missing)
         self.modes = self._modes()
         self.shares = Shares(self.params)
         self.pool = Pool(
@@ -65,6 +66,7 @@ class Plan:
         self.captured = any(i.p.is_cuda for i in found)
         self.counted = [i.index for i in found]
         self.all_counted = sorted(self.counted) == list(range(len(self.pool.ages)))
+        self.summing = any(lot.rule.sums and not lot.settles for lot in self.lots)
         self.raw = [p for lot in self.lots if isinstance(lot, CpuLot) for p in lot.params]
         self.raw += [self.params[i.position] for i in found if is_shared(self.params[i.position])]
 
@@ -84,7 +86,9 @@ class Plan:
         if len(params) != len(self.params) or not all(map(is_, params, self.params)):
             return False
         grads = list(map(_grad, params))
-        if [g is None for g in grads] != self.missing or self._modes() != self.modes:
+        if self._modes() != self.modes:
+            return False
+        if not self.complete and [g is None for g in grads] != self.missing:
             return False
         if not self.pool.holds(list(filter(None, self.optimizer.state.values()))):
             return False
@@ -122,7 +126,10 @@ class Plan:
     def _take(self, lot: CpuLot | EagerLot, grads: list[torch.Tensor]) -> bool:
         try:
             return lot.refresh(grads)
-        except RuntimeError:  # a gradient without an address, which building anew will name
+        except (
+            RuntimeError,
+            TypeError,
+        ):  # a gradient that is gone, or without an address, which building anew names
             return False
 
     def _params(self) -> list[torch.Tensor]:

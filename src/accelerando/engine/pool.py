@@ -24,6 +24,7 @@ class Pool:
         self._counts = torch.tensor([float(s["step"]) for s in states], dtype=torch.float32)
         self.ages = self._counts.numpy()
         """Steps made, by state; writing here writes to the states."""
+        self.one = np.ones_like(self.ages)
         self.memory: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
         self._views: list[tuple[str, list[dict[str, Any]], list[torch.Tensor]]] = []
         self._share("step", self._counts, self.states, range(len(self.states)))

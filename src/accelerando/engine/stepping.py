@@ -125,11 +125,12 @@ class _Step:
 
     def run(self) -> None:
         plan = self.plan
+        pool = plan.pool.ages
         if plan.all_counted:
-            plan.pool.ages += 1
+            np.add(pool, plan.pool.one, pool)
         else:
-            plan.pool.ages[plan.counted] += 1
-        ages = plan.pool.ages.tolist()
+            pool[plan.counted] += 1
+        ages = pool.tolist()
         sums: list[Table | None] = []
         for lot, parts in zip(self.lots, plan.segments, strict=True):
             if lot.draws:
@@ -139,7 +140,7 @@ class _Step:
             sums.append(lot.first(self._rows(lot, parts, ages)))
             if lot.settles:
                 self._take_memory_back(lot)
-        if plan.exchange is not None or any(lot.rule.sums and not lot.settles for lot in self.lots):
+        if plan.summing or plan.exchange is not None:
             self._decide(sums)
         for group, memory in self.remembered:
             group.update(memory)
@@ -152,9 +153,10 @@ class _Step:
     def _rows(self, lot: Any, parts: list[Segment], ages: list[float]) -> Rows:
         rule, values = lot.rule, []
         row, which = host.row(rule), lot.uniform
+        alike = ages.count(ages[0]) == len(ages)
         for part in parts:
-            group, mine = part.group, [ages[k] for k in part.ages]
-            if part.per_item or mine.count(mine[0]) != len(mine):
+            group, mine = part.group, ages if alike else [ages[k] for k in part.ages]
+            if part.per_item or not (alike or mine.count(mine[0]) == len(mine)):
                 return self._uneven_rows(rule, parts, ages)
             made = row(group, mine[0], group)
             self.first_rows.setdefault(id(group), made)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from operator import attrgetter, itemgetter
+from operator import itemgetter
 from struct import Struct
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from accelerando.engine import hashing
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.cpu import modules, threads
+from accelerando.engine.cpu.likeness import Likeness
 from accelerando.engine.cpu.source import Kernel, Scheme
 from accelerando.engine.lots import Item, Rows, Table
 from accelerando.engine.telemetry import FIRST_MOMENT, TOLD
@@ -21,8 +22,7 @@ CHUNK = 32768
 """Elements per chunk: what one core's cache holds of a few arrays; sums are folded per chunk, so it is fixed."""
 STORAGE = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
 _REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
-_dtype, _address = attrgetter("dtype"), torch.Tensor.data_ptr
-_contiguous, _numel = torch.Tensor.is_contiguous, torch.Tensor.numel
+_address = torch.Tensor.data_ptr
 
 
 def storage(dtype: torch.dtype) -> str | None:
@@ -61,8 +61,7 @@ class CpuLot:
         self.held = [list(i.kept().values()) for i in items]  # what addresses point to stays alive
         self.readers = [itemgetter(name) for name in self.kernel.kept]
         self.sizes = [i.g.numel() for i in items]
-        self.dtypes, self.contiguous = [i.g.dtype for i in items], [i.g.is_contiguous() for i in items]
-        self.dense = all(self.contiguous)
+        self.like = Likeness([i.g for i in items])
         self.fixed = self._fixed()
         self.grads = [i.g.data_ptr() for i in items]
         self.draws = bool(self.kernel.drawn)
@@ -89,14 +88,9 @@ class CpuLot:
 
     def refresh(self, grads: Sequence[torch.Tensor]) -> bool:
         """Take this step's gradients; False if anything but their addresses is not as it was."""
-        if (
-            self._fixed() != self.fixed
-            or list(map(_contiguous, grads)) != self.contiguous
-            or list(map(_numel, grads)) != self.sizes
-            or list(map(_dtype, grads)) != self.dtypes
-        ):
+        if self._fixed() != self.fixed or not self.like.holds(grads):
             return False
-        if not self.dense and not all(map(alike, grads, self.params)):
+        if not self.like.dense and not all(map(alike, grads, self.params)):
             return False
         addresses = list(map(_address, grads))
         if addresses != self.grads:
@@ -160,7 +154,7 @@ class CpuLot:
         _mark_walked(self.chunks, self.ranges)
         self.whole = bool(self.chunks[3].all())
         self.rows, self.which = np.zeros((1, 1 + len(kernel.columns))), [0] * n
-        self.row = Struct(f"{1 + len(kernel.columns)}d")
+        self.row, self.packed = Struct(f"{1 + len(kernel.columns)}d"), self.rows.data
         self.partial = np.zeros((self.chunks.shape[1], len(rule.sums) + len(TOLD) * kernel.tells))
         self.measured = np.zeros((self.chunks.shape[1], 2))
         self.sums, self.decided = np.zeros((n, len(rule.sums))), np.zeros((n, len(rule.decided)))
@@ -174,9 +168,10 @@ class CpuLot:
     def _fill(self, rows: Rows) -> None:
         if len(rows.values) != len(self.rows):
             self.rows = np.zeros((len(rows.values), self.rows.shape[1]))
+            self.packed = self.rows.data
             self.arguments = (*self.arguments[:2], self.rows, *self.arguments[3:])
         for k, values in enumerate(rows.values):
-            self.row.pack_into(self.rows.data, k * self.row.size, *values)
+            self.row.pack_into(self.packed, k * self.row.size, *values)
         if rows.which is not self.which:
             self.which = rows.which
             self.table[len(self.kernel.addresses)] = rows.which
