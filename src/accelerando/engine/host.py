@@ -116,14 +116,27 @@ def decide_source(rule: Rule) -> str:
     return _text("decide", ", ".join(rule.decide.arguments), lines)
 
 
+@cache
+def ask(
+    rule: Rule,
+) -> Callable[[Mapping[str, float], tuple[float, ...], Mapping[str, Any]], tuple[float, ...]]:
+    """``ask(totals, row, memory)``: `decide` with sums by name, the scalar table's row, and memory by name."""
+    if rule.decide is None:
+        raise AssertionError(rule.name)
+    given = {c: f"row[{k}]" for k, c in enumerate(rule.columns)}
+    given |= {n: f"float(memory[{n!r}])" for n in rule.memory} | {n: f"totals[{n!r}]" for n in rule.sums}
+    body = f"return decide({', '.join(given[a] for a in rule.decide.arguments)})"
+    return _compile(rule, "ask", _text("ask", "totals, row, memory", [body]), decide=decide(rule))
+
+
 def _text(name: str, arguments: str, lines: list[str]) -> str:
     return f"def {name}({arguments}):\n" + "".join(f"    {line}\n" for line in lines)
 
 
-def _compile(rule: Rule, name: str, text: str) -> Callable[..., Any]:
+def _compile(rule: Rule, name: str, text: str, **known: Any) -> Callable[..., Any]:
     file = f"<{rule.name}.{name} on the host {id(rule):x}>"
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    namespace: dict[str, Any] = {**_TABLE, "number": number}
+    namespace: dict[str, Any] = {**_TABLE, "number": number, **known}
     exec(compile(text, file, "exec"), namespace)  # our own text, from a checked syntax tree
     made: Callable[..., Any] = namespace[name]
     return made

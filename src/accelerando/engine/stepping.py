@@ -208,7 +208,8 @@ class _Step:
             rule = lot.rule
             if not rule.sums or lot.settles or table is None:
                 continue
-            decided = np.zeros((len(lot.items), len(rule.decided)))
+            waits = rule.two_passes
+            decided = np.zeros((len(lot.items) * waits, len(rule.decided)))
             for part in parts:
                 if rule.scope == "tensor":
                     self._decide_tensors(lot, part, table, per_group, everything, decided)
@@ -216,8 +217,9 @@ class _Step:
                 key = id(part.group)
                 if key not in settled:
                     settled[key] = self._decide_group(rule, part.group, per_group.get(key, {}), everything)
-                decided[part.begin : part.end] = [settled[key][n] for n in rule.decided]
-            if rule.two_passes:
+                if waits:
+                    decided[part.begin : part.end] = [settled[key][n] for n in rule.decided]
+            if waits:
                 lot.second(decided)
         for group in self.plan.optimizer.param_groups:
             rule, key = self.plan.rule_of(group), id(group)
@@ -275,6 +277,8 @@ class _Step:
         for (key, name), values in terms.items():
             per_group.setdefault(key, {})[name] = _total(values)
             everything.setdefault(name, []).extend(values)
+        if len(per_group) == 1:
+            return per_group, next(iter(per_group.values()))
         return per_group, {name: _total(values) for name, values in everything.items()}
 
     def _decide_group(
@@ -312,7 +316,8 @@ class _Step:
             found.append(settled[whole])
         for n in rule.memory:
             memory[n][part.ages] = [results[n] for results in found]
-        decided[part.begin : part.end] = [[results[n] for n in rule.decided] for results in found]
+        if len(decided):
+            decided[part.begin : part.end] = [[results[n] for n in rule.decided] for results in found]
 
     def _follow(
         self, member: Member, own: Mapping[str, float], per_group: Mapping[int, Mapping[str, float]],
@@ -347,11 +352,7 @@ def _scoped(
 def _ask(
     rule: Rule, totals: Mapping[str, float], row: tuple[float, ...], memory: Mapping[str, Any]
 ) -> dict[str, float]:
-    """`decide`, with sums, scalars and memory by name."""
+    """What `decide` returns, by name."""
     if rule.decide is None:
         raise AssertionError(rule.name)
-    values = (
-        dict(zip(rule.columns, row, strict=True)) | {n: float(memory[n]) for n in rule.memory} | dict(totals)
-    )
-    made = host.decide(rule)(*(values[a] for a in rule.decide.arguments))
-    return dict(zip(rule.decide.results, made, strict=True))
+    return dict(zip(rule.decide.results, host.ask(rule)(totals, row, memory), strict=True))

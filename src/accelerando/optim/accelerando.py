@@ -182,7 +182,7 @@ class Accelerando(Optimizer):
         if torch.is_tensor(group["age"]):
             return loss
         if group["age"] > age:
-            self._kept().add(before._replace(agreement=group["agreement"]))
+            self._kept().add(Turn(*before[:3], group["agreement"]))
         elif group["on_nonfinite"] == "skip" and any(
             _spoilt(p.grad) for g in self.param_groups for p in g["params"]
         ):

@@ -141,12 +141,21 @@ def narrow_f16(x):
 
 @intrinsic
 def add_up(context, total, x):
-    """``total + x`` in float64; sums over elements are the one place where the order of additions is free."""
+    """``total + x`` of one width; sums over elements are the one place where the order of additions is free."""
 
     def codegen(target, builder, signature, arguments):
         return builder.fadd(arguments[0], arguments[1], flags=("reassoc",))
 
-    return types.float64(types.float64, types.float64), codegen
+    return total(total, total), codegen
+
+
+@njit(error_model="numpy")
+def fold(strip, n):
+    """The sum of the first ``n`` numbers, made in their own width."""
+    total = strip.dtype.type(0)
+    for i in range(n):
+        total = add_up(total, strip[i])
+    return np.float64(total)
 
 
 @intrinsic

@@ -30,6 +30,8 @@ HOST = Dialect("{}")
 TYPES = "int64[:,::1], int64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1]"
 _VIEW = {"f32": "view_f32", "f64": "view_f64", "bf16": "view_u16", "f16": "view_u16"}
 _BYTES = {"f32": 4, "f64": 8, "bf16": 2, "f16": 2}
+STRIP = 1024
+"""Elements that are summed in the width that is computed in, before float64 takes them."""
 _CALLS = ("div", "power")
 
 
@@ -178,7 +180,9 @@ _PLACE = "tensor_, at_, n_ = chunks_[0, chunk_], chunks_[1, chunk_], chunks_[2, 
 def _move(kernel: Kernel, first: bool) -> str:
     """A pass over chunks: the first in order; the second in reverse, so that it starts in what the cache holds."""
     name, at = ("first", "chunk_ = begin_ + k_") if first else ("second", "chunk_ = end_ - 1 - k_")
-    body = "mode_ = flush_subnormals()\nfor k_ in range(end_ - begin_):\n"
+    body = "mode_ = flush_subnormals()\n"
+    body += "".join(f"strip_{n}_ = np.empty({STRIP}, F)\n" for n in kernel.rule.sums if first)
+    body += "for k_ in range(end_ - begin_):\n"
     chunk = f"{at}\n{_PLACE}"
     if not first and kernel.settles:
         chunk += "if chunks_[3, chunk_] > 0:\n    continue\n"
@@ -215,7 +219,7 @@ def _store(kernel: Kernel, name: str, value: str) -> str:
     return f"{name}_[i_] = narrow_{kind}({value})" if kind in ("bf16", "f16") else f"{name}_[i_] = {value}"
 
 
-def _drawing(kernel: Kernel, stored: set[str]) -> tuple[str, list[str]]:
+def _drawing(kernel: Kernel, stored: set[str], strips: bool = False) -> tuple[str, list[str]]:
     """What a pass that stores these arrays needs for its random bits: lines before the loop, and lines in it."""
     if not stored & set(kernel.drawn):
         return "", []
@@ -223,7 +227,8 @@ def _drawing(kernel: Kernel, stored: set[str]) -> tuple[str, list[str]]:
     setup = (
         f"first_, second_ = np.uint32(table_[{row + 1}, tensor_]), np.uint32(table_[{row + 2}, tensor_])\n"
     )
-    return setup + "start_ = np.uint32(chunks_[4, chunk_])\n", ["drawn_ = draw(start_, i_, first_)"]
+    ahead = " + ahead_" if strips else ""
+    return setup + f"start_ = np.uint32(chunks_[4, chunk_]{ahead})\n", ["drawn_ = draw(start_, i_, first_)"]
 
 
 def _computed(kind: str) -> str:
@@ -250,7 +255,8 @@ def _first_pass(kernel: Kernel) -> str:
     written = [b for b in rule.buffers if made[b] != b]
     loop += [_store(kernel, b, made[b]) for b in written]
     sums = [f"sum_{s}_" for s in rule.sums]
-    loop += [f"sum_{s}_ = add_up(sum_{s}_, np.float64({made[s]}))" for s in rule.sums]
+    strip = {f"strip_{s}_": f"sum_{s}_" for s in rule.sums}
+    loop += [f"strip_{s}_[i_] = {made[s]}" for s in rule.sums]
     known = {a: a for a in (*kernel.columns, "p", "g")} | dict(rule.old) | made
     loop += [_store(kernel, f"kept_{n}", known[n]) for n in kernel.scratch]
     told = _tell_direction(rule, made) if kernel.tells else {}
@@ -263,11 +269,12 @@ def _first_pass(kernel: Kernel) -> str:
     if not rule.two_passes:
         touched = tuple(dict.fromkeys(["p", *touched]))
     stored = {*written, *(() if rule.two_passes else ("p",))}
-    setup, drawing = _drawing(kernel, stored)
+    setup, drawing = _drawing(kernel, stored, strips=bool(strip))
     loop = [*drawing, *loop]
-    out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, asked) + setup
+    out = "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, asked)
     out += "".join(f"{s} = 0.0\n" for s in [*sums, *told])
-    out += "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
+    out += _stripped(_views(kernel, touched) + setup, loop, strip) if strip else ""
+    out += "" if strip else _views(kernel, touched) + setup + _loop(loop)
     out += "".join(f"partial_[chunk_, {k}] = {s}\n" for k, s in enumerate(sums))
     out += _keep_told(kernel, told)
     return out + (_finish(kernel, sums) if kernel.settles else "")
@@ -310,8 +317,22 @@ def _second_pass(kernel: Kernel) -> str:
     out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays) + setup
     out += "".join(f"{n} = F(decided_[tensor_, {k}])\n" for k, n in enumerate(rule.decided))
     out += "".join(f"{s} = 0.0\n" for s in told)
-    out += "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
-    return out + _keep_told(kernel, told)
+    return out + _loop(loop) + _keep_told(kernel, told)
+
+
+def _loop(lines: list[str]) -> str:
+    return "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in lines)
+
+
+def _stripped(views: str, lines: list[str], strip: Mapping[str, str]) -> str:
+    """A chunk's loop in strips: what is to be summed is set down, and summed strip by strip.
+
+    The sums then come from a loop of their own, which is the same whatever else the kernel does. A sum of a few
+    hundred numbers loses next to nothing in float32, and twice as many fit into a vector.
+    """
+    body = f"at_, n_ = chunks_[1, chunk_] + ahead_, min({STRIP}, chunks_[2, chunk_] - ahead_)\n" + views
+    body += _loop(lines) + "".join(f"{whole} += fold({name}, n_)\n" for name, whole in strip.items())
+    return f"for ahead_ in range(0, chunks_[2, chunk_], {STRIP}):\n" + indent(body, "    ")
 
 
 _TELL_MOVE = {
