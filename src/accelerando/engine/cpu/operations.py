@@ -141,12 +141,12 @@ def narrow_f16(x):
 
 @intrinsic
 def add_up(context, total, x):
-    """``total + x`` in float64; sums over elements are the one place where the order of additions is free."""
+    """``total + x`` in the precision of ``total``; sums are the one place where the order of additions is free."""
 
     def codegen(target, builder, signature, arguments):
         return builder.fadd(arguments[0], arguments[1], flags=("reassoc",))
 
-    return types.float64(types.float64, types.float64), codegen
+    return total(total, total), codegen
 
 
 @intrinsic

@@ -12,7 +12,7 @@ Tables, all in C order:
     memory: float64 (memory per tensor, tensors);  decided: float64 (tensors, decided).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from textwrap import indent
@@ -30,6 +30,8 @@ TYPES = "int64[:,::1], int64[:,::1], float64[:,::1], float64[:,::1], float64[:,:
 _VIEW = {"f32": "view_f32", "f64": "view_f64", "bf16": "view_u16", "f16": "view_u16"}
 _BYTES = {"f32": 4, "f64": 8, "bf16": 2, "f16": 2}
 _CALLS = ("div", "power")
+FEW = 512
+"""Elements whose telemetry is summed in the compute type: a few additions for each lane of a vector."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +222,8 @@ def _drawing(kernel: Kernel, stored: set[str]) -> tuple[str, list[str]]:
     setup = (
         f"first_, second_ = np.uint32(table_[{row + 1}, tensor_]), np.uint32(table_[{row + 2}, tensor_])\n"
     )
-    return setup + "start_ = np.uint32(chunks_[4, chunk_])\n", ["drawn_ = draw(start_, i_, first_)"]
+    from_chunk = "chunks_[4, chunk_] + at_ - chunks_[1, chunk_]" if kernel.tells else "chunks_[4, chunk_]"
+    return setup + f"start_ = np.uint32({from_chunk})\n", ["drawn_ = draw(start_, i_, first_)"]
 
 
 def _computed(kind: str) -> str:
@@ -262,9 +265,8 @@ def _first_pass(kernel: Kernel) -> str:
     stored = {*written, *(() if rule.two_passes else ("p",))}
     setup, drawing = _drawing(kernel, stored)
     loop = [*drawing, *loop]
-    out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, asked) + setup
-    out += "".join(f"{s} = 0.0\n" for s in [*sums, *told])
-    out += "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
+    out = "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, asked) + "".join(f"{s} = 0.0\n" for s in sums)
+    out += _over_elements(_views(kernel, touched) + setup, loop, told)
     out += "".join(f"partial_[chunk_, {k}] = {s}\n" for k, s in enumerate(sums))
     out += _keep_told(kernel, told)
     if kernel.settles:
@@ -297,30 +299,41 @@ def _second_pass(kernel: Kernel) -> str:
     told = _TELL_MOVE if kernel.tells else {}
     loop += _add_told(told)
     touched = tuple(dict.fromkeys(["p", *loads, *(f"kept_{n}" for n in kernel.scratch)]))
-    out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays) + setup
+    out = "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays)
     out += "".join(f"{n} = F(decided_[tensor_, {k}])\n" for k, n in enumerate(rule.decided))
-    out += "".join(f"{s} = 0.0\n" for s in told)
-    out += "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
-    return out + _keep_told(kernel, told)
+    return out + _over_elements(_views(kernel, touched) + setup, loop, told) + _keep_told(kernel, told)
 
 
 _TELL_MOVE = {
-    "told_gd_": "np.float64(given_) * np.float64(d_)",
-    "told_dd_": "np.float64(d_) * np.float64(d_)",
-    "told_pp_": "np.float64(new_) * np.float64(new_)",
-    "told_pd_": "np.float64(new_) * np.float64(d_)",
+    "told_gd_": "given_ * d_",
+    "told_dd_": "d_ * d_",
+    "told_pp_": "new_ * new_",
+    "told_pd_": "new_ * d_",
 }
 
 
 def _tell_direction(rule: Rule, made: Mapping[str, str]) -> dict[str, str]:
     """Telemetry of the first pass: its accumulators, and what is added to them."""
-    u, m = made[rule.direction.results[0]], made.get(FIRST_MOMENT, "F(0.0)")
-    return {
-        "told_gg_": "np.float64(given_) * np.float64(given_)",
-        "told_uu_": f"np.float64({u}) * np.float64({u})",
-        "told_mm_": f"np.float64({m}) * np.float64({m})",
-        "told_nonfinite_": "where(given_ - given_ == 0, 0.0, 1.0)",
-    }
+    u, m = made[rule.direction.results[0]], made.get(FIRST_MOMENT)
+    told = {"told_gg_": "given_ * given_", "told_uu_": f"{u} * {u}"}
+    return told if m is None else told | {"told_mm_": f"{m} * {m}"}
+
+
+def _over_elements(setup: str, loop: Sequence[str], told: Mapping[str, str]) -> str:
+    """The loop over a chunk's elements.
+
+    What is told is summed in the compute type over a few elements, and in float64 over these. They are gone through
+    from zero in arrays of their own: an index that could be below zero would keep the loop from being vectorised.
+    """
+    body = "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
+    if not told:
+        return setup + body
+    inner = "".join(f"few_{name} = F(0.0)\n" for name in told) + setup + body
+    inner += "".join(f"{name} += np.float64(few_{name})\n" for name in told)
+    out = "".join(f"{name} = 0.0\n" for name in told)
+    out += f"first_at_, all_ = at_, n_\nfor from_ in range(0, all_, {FEW}):\n"
+    out += indent(f"at_, n_ = first_at_ + from_, min({FEW}, all_ - from_)\n" + inner, "    ")
+    return out + "at_, n_ = first_at_, all_\n"
 
 
 def _store_moved(kernel: Kernel, value: str) -> list[str]:
@@ -333,7 +346,7 @@ def _store_moved(kernel: Kernel, value: str) -> list[str]:
 
 
 def _add_told(told: Mapping[str, str]) -> list[str]:
-    return [f"{name} = add_up({name}, {value})" for name, value in told.items()]
+    return [f"few_{name} = add_up(few_{name}, {value})" for name, value in told.items()]
 
 
 def _keep_told(kernel: Kernel, told: Mapping[str, str]) -> str:
