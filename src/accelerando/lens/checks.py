@@ -1,7 +1,7 @@
 """What the lens looks for while it records; each check says a thing once."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Protocol
@@ -13,6 +13,9 @@ from accelerando.lens.rise import Found, find_rise
 from accelerando.lens.rows import CAUSE_FIELDS, Row
 from accelerando.lens.shapes import risen_past_a_cosine
 from accelerando.lens.watch import Step
+
+MOVEMENTS = ("probe", "rise", "settle")
+"""The causes that are a method's own movement."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ def point_of(row: Row) -> Point | None:
     """The point of a row that has a gain."""
     if not row["gain"] or row[CAUSE_FIELDS[0]] is None or not row["grad_norm"]:
         return None
-    shares = tuple(row[field] for field in CAUSE_FIELDS)
+    shares = tuple(row[field] or 0.0 for field in CAUSE_FIELDS)
     return Point(row["step"], row["lr"] or 0.0, row["gain"], row["grad_norm"], shares)
 
 
@@ -136,7 +139,18 @@ class SelfRaised:
         found = find_rise(points, self.LEAST)
         if found is not None and found.factor >= 2 * self.said.get(group, 0.5):
             self.said[group] = found.factor
-            yield event("LR101", step, f"cause: {cause_of(found)}", group, None, found.factor)
+            cause = cause_of(found)
+            why = f"cause: {cause}{_own(cause, step.groups[group])}"
+            yield event("LR101", step, why, group, None, found.factor)
+
+
+def _own(cause: str, options: Mapping[str, Any]) -> str:
+    """That a rise is the method's own movement, and how much the gradients agreed when it was seen."""
+    if cause not in MOVEMENTS:
+        return ""
+    agreed = options.get("agreement")
+    with_it = "" if agreed is None else f"; agreement {agreed:.2f}"
+    return f", the method's own rise{with_it}"
 
 
 class PastCosine:

@@ -32,8 +32,10 @@ CODES: dict[str, Code] = {
             "twofold, and a falling gradient norm does not account for it.",
             "The optimizer takes longer steps than before though nobody asked it to. The cause is the "
             "factor of log(gain) that grew most: the second moment forgetting large early gradients, a "
-            "growing trust ratio, a distance estimate, or gradients that agree.",
-            "Harmless if the loss falls; if it does not, lower lr or bound the cause named here.",
+            "growing trust ratio, a distance estimate, gradients that agree, or, for a method that raises "
+            "its own rate, the movement it is in: probe or rise.",
+            "Harmless if the loss falls, and meant if the method raises its own rate; if the loss does not "
+            "fall, lower lr or bound the cause named here.",
         ),
         Code(
             "LR102",

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from accelerando.engine.optimizer import Optimizer
+from accelerando.lens.recipes import own_rate
 
 FLAGS = ("decoupled_weight_decay", "weight_decouple", "decouple", "decoupled_decay", "decoupled")
 """Keys by which torch, pytorch_optimizer, prodigyopt, dadaptation and timm say that decay is decoupled."""
@@ -29,7 +30,7 @@ def decoupled(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> boo
 
 
 def shrinkage(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:
-    """The c for which this step takes c·p from the weights: lr·λ, times d where distance is adapted.
+    """The c for which this step takes c·p from the weights: lr·λ, times d where distance is adapted; ρ·λ for ours.
 
     Zero where decay acts through the gradient: there it is not a separate share of the displacement.
     Read before the step, because the methods that adapt d decay with the d they began the step with.
@@ -39,6 +40,8 @@ def shrinkage(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> flo
         return 0.0
     if group.get("fixed_decay"):
         return decay
+    if type(optimizer).__name__ == "Accelerando":
+        return decay * own_rate(group, _made(optimizer, group) + 1) / float(group["scale"])
     rate = float(group.get("lr") or 0.0) * float(group.get("d", 1.0))
     return decay * rate * _correction(optimizer, group)
 
@@ -47,7 +50,12 @@ def _correction(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> f
     """The bias correction in the rate of the methods that adapt d, for a group's oldest parameter; else 1."""
     if not group.get("use_bias_correction"):
         return 1.0
-    states = [optimizer.state[p] for p in group["params"] if p in optimizer.state]
-    made = group.get("k", max((float(s["step"]) for s in states if "step" in s), default=0.0))
+    made = _made(optimizer, group)
     beta1, beta2 = group["betas"]
     return float((1 - beta2 ** (made + 1)) ** 0.5 / (1 - beta1 ** (made + 1)))
+
+
+def _made(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:
+    """How many steps a group's oldest parameter has made."""
+    states = [optimizer.state[p] for p in group["params"] if p in optimizer.state]
+    return float(group.get("k", max((float(s["step"]) for s in states if "step" in s), default=0.0)))

@@ -34,6 +34,9 @@ COLOURS = {
     "agreement": "#F0E442",
     "clipping": "#000000",
     "decay": "#999999",
+    "probe": "#F4A582",
+    "rise": "#B2182B",
+    "settle": "#92C5DE",
     "method": "#CCCCCC",
 }
 LINES = (

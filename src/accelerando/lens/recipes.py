@@ -24,9 +24,16 @@ CAUSES = (
     "agreement",
     "clipping",
     "decay",
+    "probe",
+    "rise",
+    "settle",
     "method",
 )
-"""What can raise or lower log(gain). "schedule" is the nominal rate's, "method" the remainder."""
+"""What can raise or lower log(gain).
+
+"schedule" is the nominal rate's, "method" the remainder; "probe", "rise" and "settle" are the movements in which
+`accelerando.Accelerando` leaves the nominal rate behind.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +212,23 @@ def _schedule_free(s: Stepped) -> Way:
     return Way(formula, ("second moment",), (v,), scalars, whole=False)
 
 
-WHOLE = frozenset({"Adam", "AdamW", "RAdam", "AdaBelief", "Adamax", "Prodigy", "DAdaptAdam"})
+def own_rate(group: Mapping[str, Any], t: float) -> float:
+    """The rate of `accelerando.Accelerando`, in parameter units, from a group as its t-th step finds it.
+
+    On a device the decision lives there; reading it here waits for it.
+    """
+    rising = float(group.get("lr") or 0.0) * 10.0 ** min(t - 1, 30)
+    return min(rising, float(group["rate"]) * float(group["scale"]))
+
+
+def movement_of(group: Mapping[str, Any]) -> str:
+    """Which of its three movements such a group is in."""
+    if float(group["crossed"]) <= 0:
+        return "probe"
+    return "rise" if float(group["age"]) < float(group["risen"]) else "settle"
+
+
+WHOLE = frozenset({"Accelerando", "Adam", "AdamW", "RAdam", "AdaBelief", "Adamax", "Prodigy", "DAdaptAdam"})
 """Adam-likes whose step is all in the recipe, so that a remainder means another rate than the group's."""
 
 
@@ -264,6 +287,10 @@ def _scalars(s: Stepped, bias1: float, bias2: float, rectified: float | None) ->
             scalars["bias correction"] = bias1 / math.sqrt(bias2)
     elif s.group.get("bias_correction") is False:
         scalars["bias correction"] = bias1 / math.sqrt(bias2)
+    if s.name == "Accelerando":
+        asked, used = s.number("lr"), own_rate(s.group, s.t)
+        if asked > 0 and used > 0:
+            scalars[movement_of(s.group)] = used / asked
     ratio = s.state.get("trust_ratio")
     if isinstance(ratio, int | float | torch.Tensor) and float(ratio) > 0:
         scalars["trust ratio"] = float(ratio)

@@ -13,7 +13,7 @@ Tables, all in C order:
     memory: float64 (memory per tensor, tensors);  decided: float64 (tensors, decided).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from textwrap import indent
@@ -30,7 +30,7 @@ HOST = Dialect("{}")
 TYPES = "int64[:,::1], int64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1], float64[:,::1]"
 _VIEW = {"f32": "view_f32", "f64": "view_f64", "bf16": "view_u16", "f16": "view_u16"}
 _BYTES = {"f32": 4, "f64": 8, "bf16": 2, "f16": 2}
-STRIP = 1024
+STRIP = 512
 """Elements that are summed in the width that is computed in, before float64 takes them."""
 _CALLS = ("div", "power")
 
@@ -181,7 +181,7 @@ def _move(kernel: Kernel, first: bool) -> str:
     """A pass over chunks: the first in order; the second in reverse, so that it starts in what the cache holds."""
     name, at = ("first", "chunk_ = begin_ + k_") if first else ("second", "chunk_ = end_ - 1 - k_")
     body = "mode_ = flush_subnormals()\n"
-    body += "".join(f"strip_{n}_ = np.empty({STRIP}, F)\n" for n in kernel.rule.sums if first)
+    body += "".join(f"strip_sum_{n}_ = np.empty({STRIP}, F)\n" for n in kernel.rule.sums if first)
     body += "for k_ in range(end_ - begin_):\n"
     chunk = f"{at}\n{_PLACE}"
     if not first and kernel.settles:
@@ -219,7 +219,7 @@ def _store(kernel: Kernel, name: str, value: str) -> str:
     return f"{name}_[i_] = narrow_{kind}({value})" if kind in ("bf16", "f16") else f"{name}_[i_] = {value}"
 
 
-def _drawing(kernel: Kernel, stored: set[str], strips: bool = False) -> tuple[str, list[str]]:
+def _drawing(kernel: Kernel, stored: set[str]) -> tuple[str, list[str]]:
     """What a pass that stores these arrays needs for its random bits: lines before the loop, and lines in it."""
     if not stored & set(kernel.drawn):
         return "", []
@@ -227,8 +227,9 @@ def _drawing(kernel: Kernel, stored: set[str], strips: bool = False) -> tuple[st
     setup = (
         f"first_, second_ = np.uint32(table_[{row + 1}, tensor_]), np.uint32(table_[{row + 2}, tensor_])\n"
     )
-    ahead = " + ahead_" if strips else ""
-    return setup + f"start_ = np.uint32(chunks_[4, chunk_]{ahead})\n", ["drawn_ = draw(start_, i_, first_)"]
+    return setup + "start_ = np.uint32(chunks_[4, chunk_] + at_ - chunks_[1, chunk_])\n", [
+        "drawn_ = draw(start_, i_, first_)"
+    ]
 
 
 def _computed(kind: str) -> str:
@@ -255,8 +256,7 @@ def _first_pass(kernel: Kernel) -> str:
     written = [b for b in rule.buffers if made[b] != b]
     loop += [_store(kernel, b, made[b]) for b in written]
     sums = [f"sum_{s}_" for s in rule.sums]
-    strip = {f"strip_{s}_": f"sum_{s}_" for s in rule.sums}
-    loop += [f"strip_{s}_[i_] = {made[s]}" for s in rule.sums]
+    loop += [f"strip_sum_{s}_[i_] = {made[s]}" for s in rule.sums]
     known = {a: a for a in (*kernel.columns, "p", "g")} | dict(rule.old) | made
     loop += [_store(kernel, f"kept_{n}", known[n]) for n in kernel.scratch]
     told = _tell_direction(rule, made) if kernel.tells else {}
@@ -269,12 +269,10 @@ def _first_pass(kernel: Kernel) -> str:
     if not rule.two_passes:
         touched = tuple(dict.fromkeys(["p", *touched]))
     stored = {*written, *(() if rule.two_passes else ("p",))}
-    setup, drawing = _drawing(kernel, stored, strips=bool(strip))
+    setup, drawing = _drawing(kernel, stored)
     loop = [*drawing, *loop]
     out = "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, asked)
-    out += "".join(f"{s} = 0.0\n" for s in [*sums, *told])
-    out += _stripped(_views(kernel, touched) + setup, loop, strip) if strip else ""
-    out += "" if strip else _views(kernel, touched) + setup + _loop(loop)
+    out += _over_elements(_views(kernel, touched) + setup, loop, sums, [*told])
     out += "".join(f"partial_[chunk_, {k}] = {s}\n" for k, s in enumerate(sums))
     out += _keep_told(kernel, told)
     return out + (_finish(kernel, sums) if kernel.settles else "")
@@ -314,44 +312,44 @@ def _second_pass(kernel: Kernel) -> str:
     told = _TELL_MOVE if kernel.tells else {}
     loop += _add_told(told)
     touched = tuple(dict.fromkeys(["p", *loads, *(f"kept_{n}" for n in kernel.scratch)]))
-    out = _views(kernel, touched) + "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays) + setup
+    out = "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays)
     out += "".join(f"{n} = F(decided_[tensor_, {k}])\n" for k, n in enumerate(rule.decided))
-    out += "".join(f"{s} = 0.0\n" for s in told)
-    return out + _loop(loop) + _keep_told(kernel, told)
+    return out + _over_elements(_views(kernel, touched) + setup, loop, [], [*told]) + _keep_told(kernel, told)
 
 
-def _loop(lines: list[str]) -> str:
-    return "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in lines)
+def _over_elements(setup: str, loop: list[str], sums: Sequence[str], told: Sequence[str]) -> str:
+    """The loop over a chunk's elements, with what it reads, and in strips where anything is summed.
 
+    A strip's sums are made in the width that is computed in: they lose next to nothing over a few hundred numbers,
+    and twice as many of these fit into a vector; strips are added in float64. The rule's own terms are set down and
+    summed in a loop of their own, which is the same whatever else a kernel does, so that telling changes no bit.
 
-def _stripped(views: str, lines: list[str], strip: Mapping[str, str]) -> str:
-    """A chunk's loop in strips: what is to be summed is set down, and summed strip by strip.
-
-    The sums then come from a loop of their own, which is the same whatever else the kernel does. A sum of a few
-    hundred numbers loses next to nothing in float32, and twice as many fit into a vector.
+    Each strip has arrays of its own, since an index that might be below zero would keep the loop from being vectorised.
     """
-    body = f"at_, n_ = chunks_[1, chunk_] + ahead_, min({STRIP}, chunks_[2, chunk_] - ahead_)\n" + views
-    body += _loop(lines) + "".join(f"{whole} += fold({name}, n_)\n" for name, whole in strip.items())
-    return f"for ahead_ in range(0, chunks_[2, chunk_], {STRIP}):\n" + indent(body, "    ")
+    body = "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
+    if not sums and not told:
+        return setup + body
+    inner = f"at_, n_ = chunks_[1, chunk_] + ahead_, min({STRIP}, chunks_[2, chunk_] - ahead_)\n" + setup
+    inner += "".join(f"strip_{name} = F(0.0)\n" for name in told) + body
+    inner += "".join(f"{name} += fold(strip_{name}, n_)\n" for name in sums)
+    inner += "".join(f"{name} += np.float64(strip_{name})\n" for name in told)
+    out = "".join(f"{name} = 0.0\n" for name in [*sums, *told])
+    return out + f"for ahead_ in range(0, chunks_[2, chunk_], {STRIP}):\n" + indent(inner, "    ")
 
 
 _TELL_MOVE = {
-    "told_gd_": "np.float64(given_) * np.float64(d_)",
-    "told_dd_": "np.float64(d_) * np.float64(d_)",
-    "told_pp_": "np.float64(new_) * np.float64(new_)",
-    "told_pd_": "np.float64(new_) * np.float64(d_)",
+    "told_gd_": "given_ * d_",
+    "told_dd_": "d_ * d_",
+    "told_pp_": "new_ * new_",
+    "told_pd_": "new_ * d_",
 }
 
 
 def _tell_direction(rule: Rule, made: Mapping[str, str]) -> dict[str, str]:
     """Telemetry of the first pass: its accumulators, and what is added to them."""
-    u, m = made[rule.direction.results[0]], made.get(FIRST_MOMENT, "F(0.0)")
-    return {
-        "told_gg_": "np.float64(given_) * np.float64(given_)",
-        "told_uu_": f"np.float64({u}) * np.float64({u})",
-        "told_mm_": f"np.float64({m}) * np.float64({m})",
-        "told_nonfinite_": "where(given_ - given_ == 0, 0.0, 1.0)",
-    }
+    u, m = made[rule.direction.results[0]], made.get(FIRST_MOMENT)
+    told = {"told_gg_": "given_ * given_", "told_uu_": f"{u} * {u}"}
+    return told if m is None else told | {"told_mm_": f"{m} * {m}"}
 
 
 def _store_moved(kernel: Kernel, value: str) -> list[str]:
@@ -364,7 +362,7 @@ def _store_moved(kernel: Kernel, value: str) -> list[str]:
 
 
 def _add_told(told: Mapping[str, str]) -> list[str]:
-    return [f"{name} = add_up({name}, {value})" for name, value in told.items()]
+    return [f"strip_{name} = add_up(strip_{name}, {value})" for name, value in told.items()]
 
 
 def _keep_told(kernel: Kernel, told: Mapping[str, str]) -> str:
