@@ -31,6 +31,14 @@ class Telemetry:
         """Take a lot's sums: parameters by `TOLD`."""
         self._told.append((params, np.array(sums), has_moment))
 
+    @property
+    def lots(self) -> Sequence[tuple[Sequence[torch.Tensor], Table, bool]]:
+        """Lot by lot: its parameters, their sums by `TOLD`, and whether they have a first moment.
+
+        The lists of parameters are the engine's own: the same objects as long as the same parameters are stepped.
+        """
+        return self._told
+
     def table(self) -> list[tuple[torch.Tensor, dict[str, float]]]:
         """Each parameter of the step with its sums, lot by lot; without ``mm`` where there is no first moment."""
         return [

@@ -1,16 +1,14 @@
 """log(gain) as a sum of causes, for every tensor, every group and the whole optimizer at once."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from accelerando.lens.recipes import CAUSES
-from accelerando.lens.watch import Tensor
-
-Array = npt.NDArray[np.float64]
+from accelerando.lens.sampled import Array, Tensors
 
 RIGHT = 0.999
 """How parallel the recipe's direction and the displacement must be for their ratio to be a trust ratio."""
@@ -44,29 +42,29 @@ class Chains:
         return math.prod(self.factors.values(), start=np.ones_like(self.given))
 
 
-def chains_of(tensors: Sequence[Tensor]) -> Chains:
+def chains_of(tensors: Tensors) -> Chains:
     """The chains of some tensors."""
-    given, moved, along = (np.array([t.sums[k] for t in tensors]) for k in ("gg", "dd", "along"))
-    stages = np.full((len(tensors), max(len(t.causes) for t in tensors)), np.nan)
-    last = given.copy()
-    for i, t in enumerate(tensors):
-        if t.causes:
-            stages[i, : len(t.causes)] = t.stages
-            last[i] = t.stages[-1]
-    factors = {"schedule": np.array([t.lr for t in tensors])}
-    for cause in dict.fromkeys(cause for t in tensors for cause in t.scalars):
-        own = np.array([t.scalars.get(cause, 1.0) for t in tensors])
+    given, moved, along = (tensors.sum(name) for name in ("gg", "dd", "along"))
+    stages = tensors.stages
+    ends = np.array([len(causes) for causes in tensors.causes])
+    last = np.where(ends > 0, stages[np.arange(len(stages)), np.maximum(ends, 1) - 1], given)
+    factors = {"schedule": tensors.lr}
+    kinds = {id(scalars): scalars for scalars in tensors.scalars}
+    which = [id(scalars) for scalars in tensors.scalars]
+    for cause in dict.fromkeys(cause for scalars in kinds.values() for cause in scalars):
+        value_of = {key: scalars.get(cause, 1.0) for key, scalars in kinds.items()}
+        own = np.array([value_of[key] for key in which])
         factors[cause] = factors[cause] * own if cause in factors else own
     with np.errstate(all="ignore"):
         right = np.abs(along) / np.sqrt(last * moved)
         right[~(last * moved > 0)] = np.nan
         known = math.prod(factors.values(), start=np.ones(len(tensors)))
-        told = np.array(["trust ratio" in t.scalars for t in tensors])
-        found = np.array([t.trusts for t in tensors]) & ~told & (right >= RIGHT) & (known > 0)
+        told = np.array(["trust ratio" in scalars for scalars in tensors.scalars])
+        found = tensors.trusts & ~told & (right >= RIGHT) & (known > 0)
         if found.any():
             ratio = np.where(found, np.sqrt(moved / last) / known, 1.0)
             factors["trust ratio"] = ratio * factors.get("trust ratio", 1.0)
-    return Chains(given, moved, stages, tuple(t.causes for t in tensors), factors, told | found, right)
+    return Chains(given, moved, stages, tuple(tensors.causes), factors, told | found, right)
 
 
 def attribute(chains: Chains, scoped: Callable[[Array], Array]) -> Array:
@@ -85,7 +83,7 @@ def attribute(chains: Chains, scoped: Callable[[Array], Array]) -> Array:
     given, moved = scoped(chains.given), scoped(chains.moved)
     shares = np.zeros((len(given), len(CAUSES)))
     squares, before = chains.given, given
-    for k in range(chains.stages.shape[1]):
+    for k in range(max(map(len, chains.causes), default=0)):
         here = [causes[k] if k < len(causes) else "" for causes in chains.causes]
         for cause in dict.fromkeys(c for c in here if c):
             squares = np.where([c == cause for c in here], chains.stages[:, k], squares)

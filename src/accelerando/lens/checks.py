@@ -1,18 +1,20 @@
 """What the lens looks for while it records; each check says a thing once."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Protocol
+
+import numpy as np
 
 from accelerando.lens.causes import chains_of
 from accelerando.lens.codes import CODES
 from accelerando.lens.recipes import CAUSES
 from accelerando.lens.rise import Found, find_rise
 from accelerando.lens.rows import CAUSE_FIELDS, Row
+from accelerando.lens.sampled import Step
 from accelerando.lens.shapes import risen_past_a_cosine
-from accelerando.lens.watch import Step
 
 MOVEMENTS = ("probe", "rise", "settle")
 """The causes that are a method's own movement."""
@@ -69,7 +71,7 @@ class Check(Protocol):
     """Looks at every sampled step of one optimizer, in order."""
 
     def see(self, step: Step, rows: list[Row]) -> Iterable[Event]:
-        """The findings of this step."""
+        """The findings of this step; ``rows`` are the optimizer's and its groups'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,12 +236,18 @@ class Unmoved:
 
     def __init__(self) -> None:
         self.still: dict[str, int] = {}
+        self.settled: Sequence[str] = ()
 
     def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
         """A tensor that no sampled step has moved, after ten of them."""
-        for t in step.tensors:
-            moved = t.sums["dd"] != 0 or t.lr == 0
-            yield from self._count(step, t.name, t.group, moved, self._why(t.sums["gg"], step.precision))
+        tensors = step.tensors
+        moved = (tensors.sum("dd") != 0) | (tensors.lr == 0)
+        if not (moved.all() and self.settled == tensors.names):
+            for name, group, has, gg in zip(
+                tensors.names, tensors.groups, moved.tolist(), tensors.sum("gg").tolist(), strict=True
+            ):
+                yield from self._count(step, name, group, has, self._why(gg, step.precision))
+            self.settled = tensors.names if moved.all() else ()
         for name in step.idle:
             yield from self._count(step, name, None, False, "it has no gradient")
 
@@ -338,11 +346,12 @@ class OtherRate:
 
 def _as_the_recipe_says(step: Step, group: int) -> bool:
     """Whether every step of a group went where a recipe that is all there is to the method points."""
-    tensors = [t for t in step.tensors if t.group == group]
-    if not all(t.whole for t in tensors):
+    tensors = step.tensors
+    mine = np.array(tensors.groups) == group
+    if not tensors.whole[mine].all():
         return False
-    right = chains_of(tensors).right
-    return all(t.sums["dd"] == 0 or cosine > 0.9999 for t, cosine in zip(tensors, right, strict=True))
+    right = chains_of(tensors).right[mine]
+    return bool(((tensors.sum("dd")[mine] == 0) | (right > 0.9999)).all())
 
 
 class NotFinite:
@@ -353,11 +362,13 @@ class NotFinite:
 
     def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
         """The first gradient of a tensor that is not finite."""
-        for t in step.tensors:
-            count = t.sums["nonfinite"]
-            if count and t.name not in self.said:
-                self.said.add(t.name)
-                yield event("LR109", step, f"{count:.0f} of {t.sums['size']:.0f} elements", t.group, t.name)
+        tensors, counts = step.tensors, step.tensors.sum("nonfinite")
+        for row in np.flatnonzero(counts).tolist():
+            name = tensors.names[row]
+            if name not in self.said:
+                self.said.add(name)
+                what = f"{counts[row]:.0f} of {tensors.sum('size')[row]:.0f} elements"
+                yield event("LR109", step, what, tensors.groups[row], name)
 
 
 def checks() -> list[Check]:

@@ -1,6 +1,7 @@
 """The recorder a user meets: `Lens`."""
 
 import os
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,15 +12,16 @@ from typing import Any
 import torch
 
 from accelerando.errors import HyperparameterError
-from accelerando.lens.checks import Event, Point, cause_of, checks, point_of
+from accelerando.lens.batch import Batch
+from accelerando.lens.checks import Event, Point, cause_of, point_of
 from accelerando.lens.micro import noise_scale
 from accelerando.lens.names import Names
 from accelerando.lens.rise import find_rise
-from accelerando.lens.rows import Row, rows_of
-from accelerando.lens.sinks import numbers_of, sink_of
-from accelerando.lens.store import Recording, Sample, Store
+from accelerando.lens.rows import Row
+from accelerando.lens.sinks import sink_of
+from accelerando.lens.store import Recording, Store
 from accelerando.lens.unwrap import unwrap_all
-from accelerando.lens.watch import Step, Watch
+from accelerando.lens.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,16 @@ class Lens:
             if value != int(value) or value < least:
                 raise HyperparameterError(f"Lens: {name} must be an integer of at least {least}, got {value}")
         inside = unwrap_all(optimizer)
-        self._sinks = [sink_of(sink) for sink in ([sinks] if hasattr(sinks, "log") else sinks)]
+        logs = [sink_of(sink) for sink in ([sinks] if hasattr(sinks, "log") else sinks)]
         names = Names(model)
         self._store = Store(to, limit)
-        self._checks = [checks() for _ in inside]
+        self._batch = Batch(self._store, len(inside), logs)
+        weakref.finalize(self, self._batch.work)  # also where a program ends without closing
         self._watches: list[Watch] = []
         for index, one in enumerate(inside):
             begun = _begun(one, self._store.recording.last(index)) if start is None else start
             self._store.resume(index, begun)
-            self._watches.append(Watch(one, index, every, partial(names.of, one), self._receive, begun))
+            self._watches.append(Watch(one, index, every, partial(names.of, one), self._batch.add, begun))
 
     def __enter__(self) -> "Lens":
         return self
@@ -122,6 +125,7 @@ class Lens:
         try:
             for watch in self._watches:
                 watch.close()
+            self._batch.work()
         finally:
             self._store.close()
 
@@ -130,6 +134,7 @@ class Lens:
         """Everything recorded so far; on a GPU this waits for the last sampled step."""
         for watch in self._watches:
             watch.flush()
+        self._batch.work()
         return self._store.recording
 
     def table(self, scope: str | None = None) -> list[Row]:
@@ -189,17 +194,6 @@ class Lens:
         from accelerando.lens.report import body
 
         return body(self.recording)
-
-    def _receive(self, step: Step) -> None:
-        rows = rows_of(step)
-        self._store.add(Sample(step.optimizer, step.step, tuple(rows)))
-        for check in self._checks[step.optimizer]:
-            for found in check.see(step, rows):
-                self._store.event(found.as_dict())
-        if self._sinks:
-            numbers = numbers_of(rows)
-            for log in self._sinks:
-                log(numbers, step.step)
 
 
 def events_of(recording: Recording) -> list[Event]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from accelerando.errors import RecordingError
-from accelerando.lens.rows import FIELDS, Row
+from accelerando.lens.rows import FIELDS, Lines, Row
 
 VERSION = 1
 DIGITS = 9
@@ -29,7 +29,13 @@ class Sample:
 
     optimizer: int
     step: int
-    rows: tuple[Row, ...]
+    rows: Sequence[Row]
+
+    def of(self, scope: str | None) -> list[Row]:
+        """The rows of one scope, or all."""
+        if isinstance(self.rows, Lines):
+            return self.rows.of(scope)
+        return [row for row in self.rows if scope is None or row["scope"] == scope]
 
 
 @dataclass
@@ -41,7 +47,7 @@ class Recording:
 
     def rows(self, scope: str | None = None) -> list[Row]:
         """The rows of all samples, or those of one scope: tensor, group or optimizer."""
-        return [r for s in self.samples for r in s.rows if scope is None or r["scope"] == scope]
+        return [row for sample in self.samples for row in sample.of(scope)]
 
     def last(self, optimizer: int) -> int:
         """The last step sampled, 0 if none."""
@@ -89,7 +95,7 @@ class Store:
         """Recording of an optimizer goes on after ``step``."""
         if any(s.optimizer == optimizer for s in self.recording.samples):
             self.recording.forget(optimizer, step)
-            self._rows = len(self.recording.rows())
+            self._rows = self._count()
             self._write([{"kind": "resume", "optimizer": optimizer, "step": step}])
 
     def add(self, sample: Sample) -> None:
@@ -98,7 +104,8 @@ class Store:
         if seen % self._stride.get(sample.optimizer, 1):
             return
         self.recording.samples.append(sample)
-        self._write(_lines(sample))
+        if self._file is not None:
+            self._write(_lines(sample))
         self._rows += len(sample.rows)
         if self._rows > self.limit:
             self._thin()
@@ -117,13 +124,16 @@ class Store:
     def _open(self, path: Path) -> None:
         if path.exists() and path.stat().st_size:
             self.recording, complete = _parse(path)
-            self._rows = len(self.recording.rows())
+            self._rows = self._count()
             self._file = _opened(path, os.O_RDWR)
             os.truncate(self._file, complete)
             os.lseek(self._file, 0, os.SEEK_END)
             return
         self._file = _opened(path, os.O_RDWR | os.O_CREAT)
         self._write([_header()])
+
+    def _count(self) -> int:
+        return sum(len(sample.rows) for sample in self.recording.samples)
 
     def _thin(self) -> None:
         kept: list[Sample] = []
@@ -135,7 +145,7 @@ class Store:
         for optimizer in count:
             self._stride[optimizer] = 2 * self._stride.get(optimizer, 1)
         self.recording.samples = kept
-        self._rows = len(self.recording.rows())
+        self._rows = self._count()
         if self.path is None or self._file is None:
             return
         fresh = self.path.with_name(f".{self.path.name}.{os.getpid()}")

@@ -1,9 +1,9 @@
 """From a step that has just been made to its sums: every parameter's numbers, in one pass over its memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,19 +11,10 @@ import torch
 from accelerando.lens.decay import decoupled
 from accelerando.lens.flat import Block, flat
 from accelerando.lens.recipes import Stepped, Way, Ways
+from accelerando.lens.sampled import AT, COLUMNS, QUANTILES, STAGES, WIDTH, Tensors
 from accelerando.lens.snapshot import Held, Snapshot, moved
 from accelerando.lens.sums import Sums, summed
 
-STAGES = 4
-"""The most vectors there are on the way to a step."""
-
-COLUMNS = ("gg", "gd", "dd", "pp", "along", "decay", "nonfinite", "size", "agree", "judged")
-"""The sums of a tensor, then those of its stages: all additive over shards, one reduction for a step."""
-
-AT = {name: i for i, name in enumerate(COLUMNS)}
-WIDTH = len(COLUMNS) + STAGES
-
-QUANTILES = (0.05, 0.5, 0.95)
 SAMPLE = 1024
 """Quantiles are of at most about this many evenly spaced weights."""
 
@@ -61,38 +52,18 @@ class Seen:
         return self.way.causes if self.used is None else ("clipping", *self.way.causes)
 
 
-class Table(Protocol):
-    """The sums of a step, by parameter and `COLUMNS`, then its stages."""
-
-    @property
-    def here(self) -> bool:
-        """Whether no device is to be waited for."""
-
-    def table(self, owners: Sequence[torch.Tensor]) -> list[list[float]]:
-        """All of it, each row summed over the ranks that share its owner."""
-
-
-@dataclass(frozen=True)
-class Taken:
-    """The sums of a step, and what its quantiles are to be of."""
-
-    seen: list[Seen]
-    sums: Table
-    thinned: list[list[torch.Tensor]]
-
-    def pushed(self) -> bool:
-        """Whether any gradient was other than zero; this waits for a device."""
-        return any(row[AT["gg"]] for row in self.sums.table(()))
-
-
 class Compared(Snapshot):
     """A sampled step of any optimizer: what it did is read off the weights before and after."""
 
-    def take(self, optimizer: torch.optim.Optimizer) -> Taken:
-        """The sums of the step; its displacement takes the place of the weights from before."""
-        seen = seen_in(optimizer, self.groups, self.held, self.altered())
+    seen: Sequence[Seen] = ()
+    _thinned: Sequence[list[torch.Tensor]] = ()
+
+    def take(self, optimizer: torch.optim.Optimizer) -> None:
+        """Sum what the step did; its displacement takes the place of the weights from before."""
+        self.seen = seen = seen_in(optimizer, self.groups, self.held, self.altered())
         self._sums = sums = Sums(len(seen), WIDTH)
         thinned: list[list[torch.Tensor]] = [[] for _ in seen]
+        self._thinned = thinned
         kinds: dict[tuple[Any, ...], list[int]] = {}
         for row, one in enumerate(seen):
             sums.put(row, AT["size"], float(one.g.numel()))
@@ -102,11 +73,55 @@ class Compared(Snapshot):
             for block in self.blocks([(row, seen[row].held) for row in rows]):
                 _block(block, seen, now, sums, thinned)
         _count_nonfinite(seen, sums)
-        return Taken(seen, sums, thinned)
 
-    def judge(self, seen: Sequence[Seen]) -> None:
+    @property
+    def here(self) -> bool:
+        """Whether no device is to be waited for."""
+        return self._sums.here
+
+    def pushed(self) -> bool:
+        """Whether any gradient was other than zero; this waits for a device."""
+        return any(row[AT["gg"]] for row in self._sums.table(()))
+
+    @property
+    def owners(self) -> list[torch.Tensor]:
+        """The parameters, in order."""
+        return [one.held.p for one in self.seen]
+
+    def idle(self) -> list[tuple[torch.Tensor, int]]:
+        """The parameters that want a gradient and had none, each with its group."""
+        return [(h.p, h.group) for h in self.held if h.version < 0]
+
+    def names(self, name: Callable[[torch.Tensor, int], str]) -> list[str]:
+        """Of the parameters, as ``name`` has it for one of a group."""
+        return [name(one.held.p, one.held.group) for one in self.seen]
+
+    def tensors(self, names: Sequence[str]) -> Tensors:
+        """What was summed; this waits for a device, and for other ranks."""
+        seen, table = self.seen, np.array(self._sums.table(self.owners))
+        stages = np.full((len(seen), STAGES + 1), np.nan)
+        for row, one in enumerate(seen):
+            own = len(one.causes)
+            stages[row, :own] = table[row, len(COLUMNS) : len(COLUMNS) + own]
+        lr = np.array([float(self.groups[one.held.group].get("lr") or 0.0) for one in seen])
+        found = [quantiles(thinned, rate) for thinned, rate in zip(self._thinned, lr.tolist(), strict=True)]
+        return Tensors(
+            names,
+            [one.held.group for one in seen],
+            lr,
+            np.array([one.held.keep for one in seen]),
+            [one.causes for one in seen],
+            stages,
+            [one.way.scalars for one in seen],
+            np.array([one.way.trusts for one in seen]),
+            np.array([one.way.whole for one in seen]),
+            np.hstack([table[:, : len(COLUMNS)], np.zeros((len(seen), 2))]),
+            np.array([(np.nan,) * len(QUANTILES) if q is None else q for q in found]),
+        )
+
+    def judge(self) -> None:
         """Hold the gradients there are now against the sampled step's displacements, which are used up."""
-        flats = {}
+        flats, seen = {}, self.seen
         for row, one in enumerate(seen):
             g = one.held.p.grad
             if g is not None and g.layout == torch.strided and g.shape == one.held.p.shape:

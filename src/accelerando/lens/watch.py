@@ -1,8 +1,9 @@
 """One optimizer under the lens: its hooks, and the sums each sampled step leaves behind."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -11,65 +12,10 @@ import torch
 
 from accelerando.lens.measure import runs_in
 from accelerando.lens.micro import Ended, Micro
+from accelerando.lens.sampled import Step
 from accelerando.lens.snapshot import Call, Memories
-from accelerando.lens.taking import COLUMNS, WIDTH, Compared, Seen, Taken, plain, quantiles
-from accelerando.lens.yielded import Yielded, begun
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """What was summed over one parameter.
-
-    Attributes:
-        name: readable.
-        group: its group's index.
-        lr: the nominal rate its step found.
-        keep: what decoupled decay left of its weights.
-        causes: of its stages, in order.
-        stages: their squared norms.
-        scalars: cause → factor.
-        trusts: whether what is left is a trust ratio.
-        whole: whether the recipe is all there is to the method.
-        sums: by `COLUMNS`, and ``small`` and ``big``, the mean ‖·‖² of micro-batches and that of all.
-        quantiles: of lr/(√v̂ + ε), None where there is none.
-    """
-
-    name: str
-    group: int
-    lr: float
-    keep: float
-    causes: tuple[str, ...]
-    stages: tuple[float, ...]
-    scalars: Mapping[str, float]
-    trusts: bool
-    whole: bool
-    sums: Mapping[str, float]
-    quantiles: tuple[float, ...] | None
-
-
-@dataclass(frozen=True)
-class Step:
-    """One sampled step of one optimizer.
-
-    Attributes:
-        optimizer: its index under the lens.
-        step: how many steps it has made, this one included.
-        kind: its class.
-        groups: the options of its groups as the step found them, numbers and pairs of numbers only.
-        tensors: those that had a gradient.
-        idle: the names of those that want one and had none.
-        precision: the lowest-precision dtype among them.
-        micro: of how many micro-batches the gradients are known to be sums; 0 if that was not told.
-    """
-
-    optimizer: int
-    step: int
-    kind: str
-    groups: tuple[Mapping[str, Any], ...]
-    tensors: tuple[Tensor, ...]
-    idle: tuple[str, ...]
-    precision: str
-    micro: int = 0
+from accelerando.lens.taking import Compared, plain
+from accelerando.lens.yielded import Yielded, Yielding
 
 
 @dataclass
@@ -78,13 +24,12 @@ class _Pending:
 
     step: int
     before: Compared | Yielded
-    taken: Taken
     micro: Ended | None
     judged: bool = False
 
 
 class Watch:
-    """Step hooks on one optimizer; hands each sampled `Step` to ``deliver``, one step late.
+    """Step hooks on one optimizer; hands each sampled step to ``deliver``, one step late, yet to be called for.
 
     The next step's gradient judges the direction of the sampled one (agreement). On a GPU a step is handed
     over when the next is sampled, so that nothing waits for the device.
@@ -96,7 +41,7 @@ class Watch:
         index: int,
         every: int,
         name: Callable[[torch.Tensor, int], str],
-        deliver: Callable[[Step], None],
+        deliver: Callable[[Callable[[], Step]], None],
         start: int = 0,
     ) -> None:
         self.optimizer, self.index, self.every = optimizer, index, every
@@ -104,6 +49,7 @@ class Watch:
         self._name, self._deliver = name, deliver
         self._memories = Memories()
         self._micro = Micro()
+        self._yielding = Yielding()
         self._before: Compared | Yielded | None = None
         self._pending: _Pending | None = None
         self._open: FrameType | None = None
@@ -133,7 +79,7 @@ class Watch:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.before.release()
-            self._deliver(self._step_of(pending))
+            self._deliver(self._later(pending))
 
     def _pre(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Call | None:
         caller = sys._getframe(1)
@@ -150,7 +96,9 @@ class Watch:
                 self._judge()
             if not sampled:
                 return None
-            self._before = begun(optimizer) or Compared(optimizer, self._memories, self._keep_gradients)
+            self._before = self._yielding.begun(optimizer) or Compared(
+                optimizer, self._memories, self._keep_gradients
+            )
             return self._before.watch(args, kwargs)
 
     def _post(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
@@ -173,53 +121,46 @@ class Watch:
         if pending is None or pending.judged:
             return
         pending.judged = True
-        pending.before.judge(pending.taken.seen)
+        pending.before.judge()
         pending.before.release()
-        if pending.taken.sums.here:
+        if pending.before.here:
             self.flush()
 
     def _take(self, before: Compared | Yielded) -> None:
         self._keep_gradients = before.altered()
-        taken = before.take(self.optimizer)
-        if not taken.seen or (not _has_rate(before) and not taken.pushed()):
-            if taken.seen:
+        before.take(self.optimizer)
+        if not before.owners or (not _has_rate(before) and not before.pushed()):
+            if before.owners:
                 self.calls -= 1  # checkpointing code making the optimizer create its state, not a step
             before.release()
             return
-        self._pending = _Pending(self.calls, before, taken, self._micro.end())
+        self._pending = _Pending(self.calls, before, self._micro.end())
+
+    def _later(self, pending: _Pending) -> Callable[[], Step]:
+        """What makes the step; where other ranks or a device have a part in it, it is made now, as on all ranks."""
+        if isinstance(pending.before, Yielded) and not pending.before.sharded:
+            return partial(self._step_of, pending)
+        made = self._step_of(pending)
+        return lambda: made
 
     def _step_of(self, pending: _Pending) -> Step:
-        seen, micro = pending.taken.seen, pending.micro
-        small = {} if micro is None else micro.table()
-        table = pending.taken.sums.table([one.held.p for one in seen])
-        groups = pending.before.groups
-        tensors = tuple(
-            self._tensor(one, [*row[:WIDTH], *small.get(id(one.held.p), (0.0, 0.0))], thinned, groups)
-            for one, row, thinned in zip(seen, table, pending.taken.thinned, strict=True)
-        )
-        precision = min({one.held.p.dtype for one in seen}, key=lambda d: (torch.finfo(d).bits, str(d)))
+        before, micro = pending.before, pending.micro
+        owners = before.owners
+        tensors = before.tensors(before.names(self._name))
+        if micro is not None:
+            small = micro.table()
+            tensors.sums[:, -2:] = [small.get(id(p), (0.0, 0.0)) for p in owners]
+        precision = min({p.dtype for p in owners}, key=lambda d: (torch.finfo(d).bits, str(d)))
         return Step(
             self.index,
             pending.step,
             type(self.optimizer).__name__,
-            tuple(plain(group) for group in groups),
+            tuple(plain(group) for group in before.groups),
             tensors,
-            tuple(self._name(h.p, h.group) for h in pending.before.held if h.version < 0),
+            tuple(self._name(p, group) for p, group in before.idle()),
             str(precision).removeprefix("torch."),
             0 if micro is None else micro.count,
         )
-
-    def _tensor(
-        self, one: Seen, row: list[float], thinned: list[torch.Tensor], groups: list[dict[str, Any]]
-    ) -> Tensor:
-        held, way, causes = one.held, one.way, one.causes
-        lr = float(groups[held.group].get("lr") or 0.0)
-        sums = dict(zip(COLUMNS, row, strict=False), small=row[-2], big=row[-1])
-        return Tensor(
-            self._name(held.p, held.group), held.group, lr, held.keep, causes,
-            tuple(row[len(COLUMNS) : len(COLUMNS) + len(causes)]), way.scalars, way.trusts, way.whole,
-            sums, quantiles(thinned, lr),
-        )  # fmt: skip
 
 
 def _has_rate(before: Compared | Yielded) -> bool:
