@@ -13,17 +13,17 @@ Tables, all in C order:
     memory: float64 (memory per tensor, tensors);  decided: float64 (tensors, decided).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from textwrap import indent
 
 from accelerando.engine.anatomy import Rule
+from accelerando.engine.cpu.telling import MOVE, add_told, keep_told, tell_direction
 from accelerando.engine.grammar import OPERATIONS, Function
 from accelerando.engine.lowering import Dialect, Names, render
 from accelerando.engine.slicing import again
 from accelerando.engine.stores import REMAINDER
-from accelerando.engine.telemetry import FIRST_MOMENT, TOLD
 
 KERNEL = Dialect("F({})")
 HOST = Dialect("{}")
@@ -259,12 +259,12 @@ def _first_pass(kernel: Kernel) -> str:
     loop += [f"strip_sum_{s}_[i_] = {made[s]}" for s in rule.sums]
     known = {a: a for a in (*kernel.columns, "p", "g")} | dict(rule.old) | made
     loop += [_store(kernel, f"kept_{n}", known[n]) for n in kernel.scratch]
-    told = _tell_direction(rule, made) if kernel.tells else {}
+    told = tell_direction(rule, made) if kernel.tells else {}
     if not rule.two_passes:
         moved, result = render(rule.apply, {a: known[a] for a in rule.apply.arguments}, names, KERNEL)
         loop += [*moved, *_store_moved(kernel, result["p"])]
-        told |= _TELL_MOVE if kernel.tells else {}
-    loop += _add_told(told)
+        told |= MOVE if kernel.tells else {}
+    loop += add_told(told)
     touched = tuple(dict.fromkeys([*loads, *written, *(f"kept_{n}" for n in kernel.scratch)]))
     if not rule.two_passes:
         touched = tuple(dict.fromkeys(["p", *touched]))
@@ -274,7 +274,7 @@ def _first_pass(kernel: Kernel) -> str:
     out = "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, asked)
     out += _over_elements(_views(kernel, touched) + setup, loop, sums, [*told])
     out += "".join(f"partial_[chunk_, {k}] = {s}\n" for k, s in enumerate(sums))
-    out += _keep_told(kernel, told)
+    out += keep_told(kernel.told, told)
     return out + (_finish(kernel, sums) if kernel.settles else "")
 
 
@@ -309,12 +309,16 @@ def _second_pass(kernel: Kernel) -> str:
     setup, drawing = _drawing(kernel, {"p"})
     loop = drawing + [f"{n} = {_load(kernel, n)}" for n in loads] + scale + lines + moved
     loop += _store_moved(kernel, result["p"])
-    told = _TELL_MOVE if kernel.tells else {}
-    loop += _add_told(told)
+    told = MOVE if kernel.tells else {}
+    loop += add_told(told)
     touched = tuple(dict.fromkeys(["p", *loads, *(f"kept_{n}" for n in kernel.scratch)]))
     out = "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays)
     out += "".join(f"{n} = F(decided_[tensor_, {k}])\n" for k, n in enumerate(rule.decided))
-    return out + _over_elements(_views(kernel, touched) + setup, loop, [], [*told]) + _keep_told(kernel, told)
+    return (
+        out
+        + _over_elements(_views(kernel, touched) + setup, loop, [], [*told])
+        + keep_told(kernel.told, told)
+    )
 
 
 def _over_elements(setup: str, loop: list[str], sums: Sequence[str], told: Sequence[str]) -> str:
@@ -337,21 +341,6 @@ def _over_elements(setup: str, loop: list[str], sums: Sequence[str], told: Seque
     return out + f"for ahead_ in range(0, chunks_[2, chunk_], {STRIP}):\n" + indent(inner, "    ")
 
 
-_TELL_MOVE = {
-    "told_gd_": "given_ * d_",
-    "told_dd_": "d_ * d_",
-    "told_pp_": "new_ * new_",
-    "told_pd_": "new_ * d_",
-}
-
-
-def _tell_direction(rule: Rule, made: Mapping[str, str]) -> dict[str, str]:
-    """Telemetry of the first pass: its accumulators, and what is added to them."""
-    u, m = made[rule.direction.results[0]], made.get(FIRST_MOMENT)
-    told = {"told_gg_": "given_ * given_", "told_uu_": f"{u} * {u}"}
-    return told if m is None else told | {"told_mm_": f"{m} * {m}"}
-
-
 def _store_moved(kernel: Kernel, value: str) -> list[str]:
     """Store the parameter; for telemetry, know it as stored, and how far it is from where decay alone leaves it."""
     if not kernel.tells:
@@ -359,15 +348,6 @@ def _store_moved(kernel: Kernel, value: str) -> list[str]:
     narrow = kernel.scheme.p in ("bf16", "f16")
     stored = _load(kernel, "p") if narrow else value
     return [_store(kernel, "p", value), f"new_ = {stored}", "d_ = new_ - keep_ * p"]
-
-
-def _add_told(told: Mapping[str, str]) -> list[str]:
-    return [f"strip_{name} = add_up(strip_{name}, {value})" for name, value in told.items()]
-
-
-def _keep_told(kernel: Kernel, told: Mapping[str, str]) -> str:
-    columns = {f"told_{name}_": kernel.told + k for k, name in enumerate(TOLD)}
-    return "".join(f"partial_[chunk_, {columns[name]}] = {name}\n" for name in told)
 
 
 def _ask(kernel: Kernel, t: str, sums: list[str]) -> str:
