@@ -240,9 +240,9 @@ def page(found: dict[str, Any]) -> str:
         parts.append(f"## {name.capitalize()} set")
         if part["missing"]:
             parts.append(f"Not tuned yet, so not judged: {', '.join(part['missing'])}.")
-        order = sorted(
-            part["summary"], key=lambda s: (not s.startswith("accelerando"), part["summary"][s]["mean"])
-        )
+        ours = [*(f"accelerando {lr:g}" for lr in STARTS), "accelerando worst"]
+        others = sorted(set(part["summary"]) - set(ours), key=lambda s: part["summary"][s]["mean"])
+        order = [*(s for s in ours if s in part["summary"]), *others]
         parts += [overview(part, order), details(part, order), climb(part)]
         if part["starts"]:
             names = ", ".join(part["starts"]["workloads"])

@@ -2,7 +2,7 @@
 
 Every run is a line of ``runs.jsonl``; a run that is there is not repeated, so the script may be stopped at any
 time. Stages: ``tune`` (the AdamW grid, the winner on fresh seeds), ``peers``, ``own``, ``starts`` (the peers from
-every start), ``gpt``, and the same for the rescaled and the locked workloads.
+every start), and the same with a suffix or prefix for the rescaled, the large and the locked workloads.
 """
 
 import argparse
