@@ -33,6 +33,16 @@ class Constants:
     """Where the rise begins, in units of its goal."""
     goal: float = 2.0
     """Where the rise ends, in units of the rate at which the sum of agreement had its top."""
+    known: float = 0.0
+    """Where the rise ends, in parameter units, whatever the probe says; 0 where it is asked."""
+    hold: float = 0.0
+    """How long the goal is held before the rate settles, as a share of the run."""
+    slowing: bool = True
+    """Whether the probe climbs more slowly while the trend is below its best."""
+    restore: bool = False
+    """Whether the initial weights come back when the probe ends."""
+    bounded: bool = True
+    """Whether the cap also bounds the goal of a probe that ended below it."""
     scale: str = "median"
     signal: str = "own"
     """The unit of a coordinate's product g·m: own, its v; new, √v; old, √v before this step."""
@@ -67,6 +77,7 @@ class Flat:
             p.data = flat[place : place + p.numel()].view_as(p)
             place += p.numel()
         self.p, self.m, self.v = flat, torch.zeros_like(flat), torch.zeros_like(flat)
+        self.start = flat.clone() if constants.restore else None
         self.t = 0
         self.rho = constants.floor
         self.trend = self.last = self.flips = self.fall = self.top = 0.0
@@ -101,7 +112,7 @@ class Flat:
             turn = (fresh - self.last) ** 2 / 2
             self.flips = self.flips + max(1 / (age - 2), 0.05) * (turn - self.flips) if age > 2 else 0.0
             need = max(k.fall, k.noise * self.flips / self.best) if age > 6 else k.fall
-            slow = math.sqrt(need / k.fall)
+            slow = math.sqrt(max(1.0, need))
             self.trend += max(1 / max(age - 1, 1), 1 / (k.memory * slow)) * (fresh - self.trend)
             self.best = max(self.best, self.trend) if age > 5 else self.best
             self.last = fresh
@@ -110,16 +121,31 @@ class Flat:
             if not self.crossed:
                 self.top = self.rho if self.fall == 0.0 else self.top
                 if self.trend > 0:
-                    self.rho = min(k.cap, self.rho * k.growth ** (min(1.0, self.trend / self.best) / slow))
+                    ease = min(1.0, self.trend / self.best) if k.slowing else 1.0
+                    self.rho = min(k.cap, self.rho * k.growth ** (ease / slow))
                 if (self.fall > need and age > 6) or self.rho >= k.cap or age > k.probe * self.T:
-                    self.crossed, self.risen = age, age + k.rise * self.T
-                    self.goal = min(k.cap, k.goal * self.top)
+                    self.end_probe(age)
         if self.crossed:
-            if age < self.risen:
-                share = (age - self.crossed) / (self.risen - self.crossed)
-                self.rho = self.goal * (k.back + (1 - k.back) * share)
-            else:
-                self.rho = self.goal * max(0.0, self.T - age) / (self.T - self.risen)
+            self.rho = self.planned(age)
+
+    def end_probe(self, age: int) -> None:
+        k = self.k
+        self.crossed, self.risen = age, age + k.rise * self.T
+        self.goal = k.goal * self.top
+        if k.bounded or self.top >= k.cap:
+            self.goal = min(k.cap, self.goal)
+        self.goal = k.known / self.scale if k.known else self.goal
+        if self.start is not None:
+            self.p.copy_(self.start)
+
+    def planned(self, age: int) -> float:
+        """The rate after the probe, by the clock alone."""
+        k = self.k
+        if age < self.risen:
+            share = (age - self.crossed) / (self.risen - self.crossed)
+            return self.goal * (k.back + (1 - k.back) * share)
+        held = self.risen + k.hold * self.T
+        return self.goal * min(1.0, max(0.0, self.T - age) / max(1e-9, self.T - held))
 
     def finish(self) -> None:
         pass

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from agree import Agree
 from torch import Tensor, nn
 
 Factor = Callable[[int], float]
@@ -142,6 +143,7 @@ METHODS: dict[str, Callable[..., Stepper]] = {
     "prodigy safe": prodigy(use_bias_correction=True, safeguard_warmup=True),
     "d-adaptation": d_adaptation,
     "schedule-free": ScheduleFree,
+    "AGREE": Agree,
     "accelerando": Own,
 }  # fmt: skip
 

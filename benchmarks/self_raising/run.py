@@ -2,7 +2,7 @@
 
 Every run is a line of ``runs.jsonl``; a run that is there is not repeated, so the script may be stopped at any
 time. Stages: ``tune`` (the AdamW grid, the winner on fresh seeds), ``peers``, ``own``, ``starts`` (the peers from
-every start), ``gpt``, and the same for the rescaled and the locked workloads.
+every start), and the same with a suffix or prefix for the rescaled, the large and the locked workloads.
 """
 
 import argparse
@@ -25,24 +25,23 @@ STARTS = (1e-8, 1e-6, 1e-4, 1e-2, 1.0)
 FIRST = "adamw w5 cosine"
 OTHERS = ("adamw w5 linear", "adamw w25 cosine", "adamw w25 linear", "adamw w25 linear .99")
 BLIND = (1e-3, 3e-3, 1e-2)
-HEAVY = ("text", "post-norm", "adapters", "fine-tune", "warm-start", "recurrent", "batch-norm", *LOCKED)
-"""One tuning seed, two fresh ones, fewer variants: they take seconds a run, or are the locked ones."""
-SLOWEST = ("text", "post-norm")
+FINE = (1e-4, 2e-4, 3e-4, 5e-4, 7e-4, 1e-3, 1.4e-3, 2e-3, 3e-3, 5e-3, 1e-2)
+"""The grid of the large ones, which have one tuning seed, two fresh ones, and the other schedules at six rates."""
 ALL: dict[str, Callable[[], Any]] = WORKLOADS | SCALES | LARGE | LOCKED
 
 Key = tuple[str, str, float, int]
 
 
 def grid(workload: str) -> tuple[float, ...]:
-    return tuple(lr for lr in GRID if 3e-4 <= lr <= 3e-2) if workload in SLOWEST else GRID
+    return FINE if workload in LARGE else GRID
 
 
 def tuning(workload: str) -> tuple[int, ...]:
-    return TUNING[:1] if workload in HEAVY else TUNING
+    return TUNING[:1] if workload in LARGE or workload in LOCKED else TUNING
 
 
 def fresh(workload: str) -> tuple[int, ...]:
-    return FRESH[:2] if workload in HEAVY else FRESH
+    return FRESH[:2] if workload in LARGE or workload in LOCKED else FRESH
 
 
 class Runs:
@@ -79,7 +78,7 @@ class Runs:
     def best(self, workload: str) -> tuple[str, float]:
         """The tuned setting: every schedule at the three best rates of the first, on the tuning seeds."""
         tried = [(FIRST, lr) for lr in grid(workload)]
-        near = 1 if workload in HEAVY else 3
+        near = 6 if workload in LARGE else 1 if workload in LOCKED else 3
         tried += [(m, lr) for lr in self.ranked(workload)[:near] for m in OTHERS]
         return min(tried, key=lambda s: self.mean(workload, *s, tuning(workload)))
 
@@ -93,16 +92,17 @@ def tune(runs: Runs, workloads: Iterable[str]) -> None:
         )
 
 
+PEERS = (
+    *((FIRST, lr) for lr in BLIND), ("PJ", 0.0), ("prodigy", 1e-6), ("prodigy safe", 1e-6), ("d-adaptation", 1e-6),
+    ("schedule-free", 2.5e-3), ("AGREE", 1e-6),
+)  # fmt: skip
+
+
 def peers(runs: Runs, workloads: Iterable[str]) -> None:
-    for workload in workloads:
-        for seed in FRESH[:1] if workload in HEAVY else FRESH[:2]:
-            for lr in BLIND:
-                runs.get(workload, FIRST, lr, seed)
-            runs.get(workload, "PJ", 0.0, seed)
-            runs.get(workload, "prodigy", 1e-6, seed)
-            runs.get(workload, "prodigy safe", 1e-6, seed)
-            runs.get(workload, "d-adaptation", 1e-6, seed)
-            runs.get(workload, "schedule-free", 2.5e-3, seed)
+    for seed in FRESH:
+        for workload in workloads:
+            for setting in PEERS if seed in fresh(workload) else ():
+                runs.get(workload, *setting, seed)
 
 
 def own(runs: Runs, workloads: Iterable[str]) -> None:
@@ -124,22 +124,10 @@ def starts(runs: Runs, workloads: Iterable[str]) -> None:
                 runs.get(workload, method, lr, FRESH[0])
 
 
-LARGE_RUNS = (
-    ("accelerando", 1e-6), (FIRST, 1e-3), ("adamw w25 linear .99", 2e-3), (FIRST, 3e-3), ("adamw w25 linear", 1e-3),
-    (FIRST, 3e-4), ("prodigy safe", 1e-6),
-)  # fmt: skip
-
-
-def large(runs: Runs, _: Iterable[str]) -> None:
-    """Minutes a run: one seed, rates around the one that is known to be good."""
-    for method, lr in LARGE_RUNS:
-        found = runs.get("gpt", method, lr, 0)
-        print(f"gpt: {method} {lr:g}: {found['held_out']:.4f}", flush=True)
-
-
 STAGES: dict[str, tuple[Callable[[Runs, Iterable[str]], None], Iterable[str]]] = {
     "tune": (tune, WORKLOADS), "peers": (peers, WORKLOADS), "own": (own, WORKLOADS), "starts": (starts, WORKLOADS),
-    "tune-scale": (tune, SCALES), "own-scale": (own, SCALES), "gpt": (large, LARGE),
+    "tune-scale": (tune, SCALES), "own-scale": (own, SCALES), "tune-gpt": (tune, LARGE), "peers-gpt": (peers, LARGE),
+    "own-gpt": (own, LARGE),
     "locked-tune": (tune, LOCKED), "locked-peers": (peers, LOCKED), "locked": (own, LOCKED),
 }  # fmt: skip
 

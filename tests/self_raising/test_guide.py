@@ -23,3 +23,12 @@ def test_the_pictures_are_there():
     text = GUIDE.read_text(encoding="utf-8")
     for place in re.findall(r"\]\(([^)]+\.(?:png|md))\)", text):
         assert (GUIDE.parent / place).resolve().is_file(), place
+
+
+def test_its_numbers_are_the_reports():
+    """Every row of the guide's table is one of the report's development set."""
+    report = GUIDE.parents[2] / "benchmarks" / "results" / "self_raising" / "report.md"
+    judged = report.read_text(encoding="utf-8").split("## Locked set")[0].splitlines()
+    rows = [line for line in GUIDE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    assert len(rows) > 5
+    assert set(rows) <= set(judged)
