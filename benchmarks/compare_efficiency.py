@@ -40,9 +40,9 @@ TORCH = (
 QUICK = [word for name in TORCH for word in ("-s", name)]
 EXPERIMENTS = {
     "default": [],
-    "default, 4 x steps": ["--steps", "1600"],
+    "default, 4 x steps": ["--steps", "2400"],
     "torch.optim": QUICK,
-    "torch.optim, 4 x steps": [*QUICK, "--steps", "1600"],
+    "torch.optim, 4 x steps": [*QUICK, "--steps", "2400"],
 }
 
 

@@ -12,6 +12,7 @@ import io
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -29,6 +30,7 @@ from accelerando.compare.task import Task
 from accelerando.compare.tasks import load
 
 TASKS = ("digits", "diabetes", "mnist1d")
+STEPS = {"digits": 400}  # the record's, where a task's own budget has grown since
 SEEDS = (0, 1, 2)
 MARKS = (1, 5, 10, 20, 50, 100, 200)
 PAIRS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
@@ -168,7 +170,7 @@ def broken(task: Task, name: str) -> list[str]:
 
 def page() -> str:
     """The record."""
-    tasks = [load(name) for name in TASKS]
+    tasks = [replace(task, steps=STEPS.get(task.name, task.steps)) for task in map(load, TASKS)]
     marks = " | ".join(f"step {m}" for m in MARKS)
     names = ("prodigyopt", "dadaptation", "schedulefree", "torch")
     lines = ["# Learning-rate-free methods, ours and the authors' packages", ""]

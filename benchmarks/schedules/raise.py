@@ -8,6 +8,7 @@ import json
 import sys
 import time
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from accelerando.schedules import RaiseOnProgress
 
 RESULTS = Path(__file__).parents[1] / "results" / "schedules"
 BUNDLED = ("digits", "mnist1d", "breast-cancer", "diabetes", "text")
+STEPS = {"digits": 400, "breast-cancer": 500}  # the record's, where the tasks' own have grown since
 START, GRID = 1e-5, (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 TUNE, FRESH = (100, 101), (0, 1, 2, 3, 4)
 LONGER = 4
@@ -50,6 +52,7 @@ def losses(task, seeds, *arguments, **options):
 
 def study(name):
     task, began = tasks.load(name), time.perf_counter()
+    task = replace(task, steps=STEPS.get(name, task.steps))
     tuned = {rate: float(np.mean(losses(task, TUNE, rate, task.steps))) for rate in GRID}
     good = min(tuned, key=lambda rate: tuned[rate] if np.isfinite(tuned[rate]) else np.inf)
     raised = [train(task, seed, START, task.steps, raising=True) for seed in FRESH]

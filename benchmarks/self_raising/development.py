@@ -189,7 +189,16 @@ def small_gpt() -> Task:
 
 
 BUNDLED = ("digits", "diabetes", "breast-cancer", "noisy-quadratic", "digits-autoencoder", "mnist1d")
-WORKLOADS: dict[str, Callable[[], Task]] = {n: (lambda n=n: tasks.load(n)) for n in BUNDLED} | {
+STEPS = {"digits": 400, "breast-cancer": 500, "digits-autoencoder": 1000}
+"""The budgets that the records were made with, where the bundled tasks' own have grown since."""
+
+
+def bundled(name: str) -> Task:
+    task = tasks.load(name)
+    return replace(task, steps=STEPS.get(name, task.steps))
+
+
+WORKLOADS: dict[str, Callable[[], Task]] = {n: (lambda n=n: bundled(n)) for n in BUNDLED} | {
     "batch1": batch1, "batch4": batch4, "words": words, "adapters": adapters, "fine-tune": fine_tune,
     "warm-start": warm_start, "recurrent": recurrent, "plateau": plateau, "short": short,
     "short-text": short_text, "label-noise": label_noise, "batch-norm": normalised, "post-norm": post_norm,

@@ -17,7 +17,7 @@ EXTENSIONS = 2
 """How many rates at most are added beyond the grid for one strategy."""
 
 READINGS = 40
-"""How many steps of a fresh trial the lens reads: what a panel of the report can show."""
+"""About how many steps of a fresh trial the lens reads evenly: what a panel of the report can show."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ class Trial:
         device: ``cpu``, ``cuda``, …: the kind, not the index.
         versions: Package → version of everything that computes: accelerando, torch, the optimizer's package.
         evals: Number of evaluations after the one at step 0, evenly spaced over the budget.
-        readings: How many steps the lens reads, evenly spaced over the budget; 0 for none.
+        readings: About how many steps the lens reads evenly over the budget, beside more early ones (`pace`);
+            0 for none.
     """
 
     task: str

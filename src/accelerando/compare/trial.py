@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from accelerando.compare.assemble import Stepper, build, find
+from accelerando.compare.pace import evenly, spacing
 from accelerando.compare.records import Outcome, Trial
 from accelerando.compare.resolve import Resolved, place_of
 from accelerando.compare.strategy import parse
@@ -72,7 +73,7 @@ class _Session:
         optimizer, steppers = build(strategy, find(strategy), parameters, trial.rate, trial.steps)
         torch.manual_seed(trial.seed)
         if trial.readings:
-            self.lens = measure(optimizer, every=max(1, trial.steps // trial.readings))
+            self.lens = measure(optimizer)
         try:
             self.evaluate(model, optimizer, 0)
             self.loop(model, optimizer, steppers)
@@ -84,6 +85,7 @@ class _Session:
         task, steps = self.task, self.trial.steps
         stops = {round(steps * k / self.trial.evals) for k in range(1, self.trial.evals + 1)} | {steps}
         every = max(1, steps // LOSSES)
+        widest = evenly(steps, self.trial.readings) if self.lens is not None else 0
         batches = iter(task.batches(self.trial.seed))
         model.train()
         started = perf_counter()
@@ -94,6 +96,8 @@ class _Session:
             if step == 1:
                 self.check(loss)
             loss.backward()  # type: ignore[no-untyped-call]
+            if self.lens is not None:
+                self.lens.every = spacing(step, widest)
             optimizer.step()
             for stepper in steppers:
                 stepper(loss)
@@ -174,9 +178,10 @@ class _Session:
 
 
 def _own_rise(readings: Sequence[Reading], scheduled: bool) -> tuple[int, float] | None:
-    """The rise that no schedule asked for: of the gain per nominal rate where there is a schedule.
+    """The largest rise that no schedule asked for, wherever it is in the run and whether or not it lasts.
 
-    Without one, a nominal rate that rises was raised by the optimizer itself, and counts.
+    Where there is a schedule, of the gain per nominal rate. Without one, a nominal rate that rises was raised
+    by the optimizer itself, and counts.
     """
     if not scheduled:
         return rise_of(readings)

@@ -22,6 +22,8 @@ TRIVIAL = {
     "noisy-quadratic": (0.19, 1e-3, 0.01),
 }
 
+MOST = 1000  # updates suffice for that, whatever a task's budget
+
 
 @pytest.fixture(autouse=True)
 def one_thread():
@@ -66,7 +68,7 @@ def test_plain_adamw_beats_the_trivial_predictor(name):
     written, lr, factor = TRIVIAL[name]
     baseline = trivial_loss(name)
     assert baseline == pytest.approx(written, rel=0.2)
-    result = task.evaluate(trained(task, seed=0, steps=task.steps, lr=lr))
+    result = task.evaluate(trained(task, seed=0, steps=min(task.steps, MOST), lr=lr))
     assert result["loss"] < factor * baseline
     assert task.metric in result
 

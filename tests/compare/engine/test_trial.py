@@ -4,6 +4,7 @@ import re
 import pytest
 import torch
 
+from accelerando.compare.pace import evenly, spacing
 from accelerando.compare.records import Trial
 from accelerando.compare.resolve import resolve
 from accelerando.compare.trial import run
@@ -52,7 +53,7 @@ def test_the_lens_reads_sgds_rate(bowl):
 def test_what_a_trial_measures_changes_nothing_in_it(bowl):
     plain, read = trained(bowl, phase="tune", evals=1, readings=0), trained(bowl, readings=20)
     assert plain.rates == () and plain.rise is None
-    assert len(read.rates) == 20
+    assert [step for step, *_ in read.rates] == [*range(1, 32), 33, 35, 37, 39]
     assert [step for step, _ in plain.evals] == [0, 40]
     assert (plain.final, plain.losses) == (read.final, read.losses)
 
@@ -72,6 +73,62 @@ def test_a_rate_that_the_optimizer_raises_is_its_own_rise(bowl, monkeypatch):
     step, factor = trained(bowl, strategy="torch.optim:Raising", steps=200, rate=1e-5).rise
     assert step < 200
     assert factor > 10
+
+
+def hidden(monkeypatch, name, rate_at):
+    """SGD whose group says ``lr`` all along, while the rate that it uses is a function of the step."""
+
+    class Hidden(torch.optim.SGD):
+        made = 0
+
+        def step(self, closure=None):
+            self.made += 1
+            with torch.no_grad():
+                for p in self.param_groups[0]["params"]:
+                    p -= rate_at(self.made) * p.grad
+
+    monkeypatch.setattr(torch.optim, name, Hidden, raising=False)
+    return f"torch.optim:{name}"
+
+
+@pytest.mark.parametrize("steps", [200, 600])
+@pytest.mark.parametrize("start", [1e-6, 1e-4])
+def test_a_rise_that_is_over_early_and_falls_again_is_one(bowl, monkeypatch, start, steps):
+    name = hidden(monkeypatch, "Climbs", lambda step: min(start * 1.3**step, 2e-3) * (1 - step / (steps + 1)))
+    step, factor = trained(bowl, strategy=name, steps=steps).rise
+    end = math.log(2e-3 / start) / math.log(1.3)
+    assert step <= end + 1
+    assert 4 < factor < 2e-3 / start  # a lower bound
+
+
+def test_a_rise_late_in_the_run_is_one(bowl, monkeypatch):
+    name = hidden(monkeypatch, "Late", lambda step: 1e-4 if step < 300 else 1e-3)
+    step, factor = trained(bowl, strategy=name, steps=400).rise
+    assert step == pytest.approx(300, abs=16)
+    assert 5 < factor <= 10.5  # as much taken off as the gradient fell by
+
+
+def test_a_rate_that_only_falls_is_no_rise(bowl, monkeypatch):
+    name = hidden(monkeypatch, "Falls", lambda step: 1e-3 / step)
+    assert trained(bowl, strategy=name, steps=400).rise is None
+
+
+@pytest.mark.parametrize("strategy", ["sgd", "adam", "adamw", "adam+cosine", "adamw+cyclic", "adam+plateau"])
+def test_a_method_at_the_rate_it_was_given_raises_none(bowl, strategy):
+    assert trained(bowl, strategy=strategy, rate=1e-2, steps=400).rise is None
+
+
+@pytest.mark.parametrize("strategy", ["accelerando", "prodigy", "dadaptadam"])
+def test_methods_that_find_their_rate_raise_it(bowl, strategy):
+    assert trained(bowl, strategy=strategy, rate=1e-6, steps=400).rise[1] > 3
+
+
+def test_even_readings_are_among_those_taken():
+    for steps, readings in ((40, 20), (400, 40), (601, 40), (10_000, 40), (7, 40)):
+        every = evenly(steps, readings)
+        taken = [step for step in range(1, steps + 1) if (step - 1) % spacing(step, every) == 0]
+        assert {step for step in range(1, steps + 1) if (step - 1) % every == 0} <= set(taken)
+        assert taken[:31] == list(range(1, min(31, steps) + 1))
 
 
 def test_strategies_share_weights_and_batches_at_a_seed(bowl):

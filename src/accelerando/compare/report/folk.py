@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from .. import statistics
+from ..pace import evenly
 from . import numbers
 from .digest import Digest, Row, paired
 
@@ -199,10 +200,15 @@ def _agreement(digest: Digest) -> Claim:
 
 
 def follows_alignment(row: Row) -> float:
-    """Median over seeds of the rank correlation between gain over nominal rate and alignment, over time."""
+    """Median over seeds of the rank correlation between gain over nominal rate and alignment, over time.
+
+    Of the even readings alone: with all, the first steps would count for more than the others.
+    """
     found = []
     for outcome in row.fresh:
-        points = [(gain / nominal, turn) for _, nominal, gain, turn, _ in outcome.rates if nominal > 0]
+        every = evenly(outcome.trial.steps, outcome.trial.readings)
+        even = [point for point in outcome.rates if (point[0] - 1) % every == 0]
+        points = [(gain / nominal, turn) for _, nominal, gain, turn, _ in even if nominal > 0]
         rho = statistics.rank_correlation([gain for gain, _ in points], [turn for _, turn in points])
         if not math.isnan(rho):
             found.append(rho)

@@ -34,7 +34,7 @@ def logistic() -> Task:
         batches=Shuffled(train, data["train_y"].long(), size=32),
         loss=_penalized,
         evaluate=HeldOut(held_out, data["test_y"].long(), classified),
-        steps=500,
+        steps=3000,
         metric="accuracy",
         files=(frozen.place(_FILE),),
     )

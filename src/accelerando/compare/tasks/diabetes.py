@@ -20,7 +20,10 @@ def _perceptron() -> nn.Module:
 
 
 def regression() -> Task:
-    """300 patients to train on, 142 held out; noisy targets, so a method can overfit."""
+    """300 patients to train on, 142 held out; noisy targets, so a method can overfit.
+
+    The budget is short for that reason: with four times the updates ``adam+cosine`` at 1e-2 ends at 0.69, not 0.44.
+    """
     data = frozen.arrays(_FILE)
     train, held_out = standardized(data["train_x"], data["test_x"])
     train_y, held_out_y = standardized(data["train_y"][:, None], data["test_y"][:, None])

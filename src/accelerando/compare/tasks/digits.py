@@ -14,7 +14,12 @@ def _perceptron() -> nn.Module:
 
 
 def mlp() -> Task:
-    """Ten classes; 1,200 examples to train on, 597 held out."""
+    """Ten classes; 1,200 examples to train on, 597 held out.
+
+    The budget is the largest, in hundreds of updates, at which the best methods do not yet overfit: from 600 updates
+    to 800 the held-out loss of ``adam+cosine`` at 1e-2 rises by 5 % (eight seeds, at 1,600 by more), and a
+    comparison would then rank how badly a method overfits.
+    """
     data = frozen.arrays(_FILE)
     train, held_out = data["train_x"].float() / 16, data["test_x"].float() / 16
     return Task(
@@ -26,7 +31,7 @@ def mlp() -> Task:
         batches=Shuffled(train, data["train_y"].long(), size=32),
         loss=cross_entropy,
         evaluate=HeldOut(held_out, data["test_y"].long(), classified),
-        steps=400,
+        steps=600,
         target=0.15,
         metric="accuracy",
         files=(frozen.place(_FILE),),
@@ -52,7 +57,7 @@ def autoencoder() -> Task:
         batches=Shuffled(train, train, size=64),
         loss=squared_error,
         evaluate=HeldOut(held_out, held_out, regressed),
-        steps=1000,
+        steps=3000,
         metric="R2",
         files=(frozen.place(_FILE),),
     )
