@@ -42,6 +42,9 @@ class Size:
     shapes: tuple[tuple[int, ...], ...]
     rounds: int
     steps: int
+    brief: int
+    """How many steps a setting makes that does not have to make ``steps`` of them to be sampled once."""
+    optimizers: tuple[str, ...]
 
 
 def _mlp() -> tuple[tuple[int, ...], ...]:
@@ -68,7 +71,20 @@ def _gpt2() -> tuple[tuple[int, ...], ...]:
     return ((50257, d), (1024, d), *(block * 12), (d,), (d,))
 
 
-SIZES = (Size("10 tensors", _mlp(), 40, 50), Size("GPT-2 shapes", _gpt2(), 12, 10))
+SIZES = (
+    Size("10 tensors", _mlp(), 40, 50, 50, tuple(OPTIMIZERS)),
+    Size("GPT-2 shapes", _gpt2(), 12, 10, 2, ("torch AdamW, fused", "accelerando AdamW")),
+)
+
+
+VERDICT = (
+    "The bars for our optimizers, telemetry on at every step: at most 3 % at 1 M parameters and more, at most 10 µs below. "
+    "**Neither is met.** Between samples the hooks themselves are the cost. On the small model a sample is made of some "
+    "hundred small calls from Python; on the large one the pass also makes seven sums, which take more arithmetic than "
+    "the memory leaves time for, and Python goes through 148 tensors. torch's optimizers are copied before a sampled "
+    "step, and weights, gradients and state are gone through once more after it.",
+)
+"""What the bars are and whether they are met, to be gone over by hand when the record is made anew."""
 
 
 def measure(size: Size, make: Callable[[Any], torch.optim.Optimizer], rounds: int) -> dict[str, list[float]]:
@@ -84,16 +100,17 @@ def measure(size: Size, make: Callable[[Any], torch.optim.Optimizer], rounds: in
             optimizers[name] = make(weights)
             if every is not None:
                 stack.enter_context(Lens(optimizers[name], every=every))
-            for _ in range(size.steps):
+            for _ in range(size.brief):
                 optimizers[name].step()
         order = list(SETTINGS)
         for _ in range(rounds):
             random.shuffle(order)
             for name in order:
+                steps = size.steps if name == "every 10" else size.brief
                 begun = perf_counter()
-                for _ in range(size.steps):
+                for _ in range(steps):
                     optimizers[name].step()
-                found[name].append((perf_counter() - begun) / size.steps)
+                found[name].append((perf_counter() - begun) / steps)
     return found
 
 
@@ -127,7 +144,8 @@ def main(quick: bool) -> None:
         "results": [],
     }
     for size in SIZES:
-        for title, make in OPTIMIZERS.items():
+        for title in size.optimizers:
+            make = OPTIMIZERS[title]
             rounds = 2 if quick else size.rounds
             found = measure(size, make, rounds)
             for name in SETTINGS:
@@ -158,7 +176,8 @@ def table(record: dict[str, Any]) -> str:
         f"Made by `python benchmarks/lens_overhead.py`; {versions}; Python {machine['python']}, "
         f"{machine['processor']}, one thread. Interleaved rounds; the ratio is to the same step without a lens, "
         "with its 95 % interval. Only the optimizer's step is timed: the forward and backward passes beside it, "
-        "which take the most of a training step, are not in it.",
+        "which take the most of a training step, are not in it. torch's default AdamW is left out of the large model, "
+        "where the lens adds to it what it adds to the fused one.",
         "",
         "| model | optimizer | lens | step | added | ratio | 95 % | rounds |",
         "|---|---|---|---|---|---|---|---|",
@@ -169,6 +188,7 @@ def table(record: dict[str, Any]) -> str:
             f"| {name} | {r['optimizer']} | {r['lens']} | {_time(r['seconds'])} | {_time(r['added'])} "
             f"| {r['ratio']:.3f} | {r['low']:.3f} to {r['high']:.3f} | {r['rounds']} |"
         )
+    lines += ["", *VERDICT]
     return "\n".join(lines) + "\n"
 
 

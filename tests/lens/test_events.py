@@ -195,21 +195,53 @@ STEPS = {"text": 60}
 RATES = {torch.optim.AdamW: 1e-3, torch.optim.SGD: 1e-2}
 
 
-@pytest.mark.parametrize("task", tasks.names())
-@pytest.mark.parametrize("make", RATES)
-def test_silent_on_a_healthy_run_of_every_bundled_task(task, make):
-    task = tasks.load(task)
+def healthy(task, make, steps, every=2, **options):
     torch.manual_seed(0)
     model = task.model()
-    optimizer = make(model.parameters(), lr=RATES[make])
-    steps = STEPS.get(task.name, 200)
-    with Lens(optimizer, model=model, every=2) as lens:
+    optimizer = make(model.parameters(), **options)
+    with Lens(optimizer, model=model, every=every) as lens:
         for _, batch in zip(range(steps), task.batches(0), strict=False):
             optimizer.zero_grad()
             task.loss(model, batch).backward()
             optimizer.step()
+    return lens
+
+
+@pytest.mark.parametrize("task", tasks.names())
+@pytest.mark.parametrize("make", RATES)
+def test_silent_on_a_healthy_run_of_every_bundled_task(task, make):
+    task = tasks.load(task)
+    steps = STEPS.get(task.name, 200)
+    lens = healthy(task, make, steps, lr=RATES[make])
     assert len(lens.table("optimizer")) == steps // 2
     assert not lens.events()
+
+
+OURS = {"Adam": 1e-3, "AdamW": 1e-3, "AdaBelief": 1e-3, "LAMB": 1e-2, "RAdam": 1e-3, "Accelerando": 1e-6}
+BY_ITSELF = {"RAdam": ("rectification",), "Accelerando": ("probe", "rise")}
+"""The methods that are meant to raise their rate, and what LR101 has to name as its cause."""
+
+
+@pytest.mark.parametrize("task", tasks.names())
+def test_our_methods_say_of_every_bundled_task_only_that_they_rose_if_they_are_meant_to(task):
+    task = tasks.load(task)
+    for name, lr in OURS.items():
+        steps = 24 if task.name == "text" else 60
+        options = {"total_steps": steps} if name == "Accelerando" else {}
+        lens = healthy(task, getattr(accelerando, name), steps, every=1, lr=lr, **options)
+        for event in lens.events():
+            assert event.code == "LR101" and name in BY_ITSELF, f"{name}: {event}"
+            assert any(cause in event.cause for cause in BY_ITSELF[name]), f"{name}: {event}"
+
+
+def test_lr101_accelerando_raises_its_rate_by_itself():
+    p = weights(*[[1.0, -2.0, 0.5]] * 20, dtype=torch.float32)
+    optimizer = accelerando.Accelerando([p], total_steps=100)
+    lens = run(optimizer, 100, lambda t, p: p.detach() - 3)
+    event = found(lens, "LR101")[0]
+    assert "the method's own rise" in event.cause and "agreement" in event.cause
+    assert event.cause.startswith(("cause: probe", "cause: rise"))
+    assert lens.rose()[0].cause in ("probe", "rise") and lens.rose()[0].nominal == 1
 
 
 def test_lr101_radam_raises_its_rate_by_itself():

@@ -6,10 +6,12 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
+import accelerando as accelerando_package
 from accelerando.cli.group import accelerando
 from accelerando.errors import HyperparameterError
-from accelerando.lens import Lens
+from accelerando.lens import Lens, read
 from accelerando.lens.codes import CODES
+from accelerando.lens.movements import moved_by, moved_in
 
 
 def recorded(path=None, sinks=(), name="<b>$w$</b>"):
@@ -113,3 +115,21 @@ def test_the_file_is_read_without_us(tmp_path):
     duckdb = pytest.importorskip("duckdb")
     query = f"select count(*) from read_json_auto('{tmp_path / 'run.lens'}') where kind = 'row'"
     assert duckdb.sql(query).fetchall() == [(wanted,)]
+
+
+def test_the_movements_of_accelerando_are_drawn_from_its_trace_and_from_a_file(tmp_path):
+    p = nn.Parameter(torch.tensor([[1.0, -2.0], [3.0, 0.5]]))
+    optimizer = accelerando_package.Accelerando([p], total_steps=60)
+    with Lens(optimizer, every=5, to=tmp_path / "run.lens") as lens:
+        for _ in range(60):
+            p.grad = p.detach() - 1
+            optimizer.step()
+    told, read_back = moved_by(optimizer), moved_in(read(tmp_path / "run.lens"), 0)
+    assert len(told) == 60 and 10 <= len(read_back) <= 12
+    by_step = {m.step: m for m in told}
+    for m in read_back[1:]:
+        assert m.movement == by_step[m.step].movement
+        assert m.rate == pytest.approx(by_step[m.step].rate, rel=1e-6)
+    assert "by its movement" in lens.report(tmp_path / "x.html").read_text()
+    plain = recorded()
+    assert moved_in(plain.recording, 0) == [] and "by its movement" not in plain._repr_html_()

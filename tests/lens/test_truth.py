@@ -6,11 +6,12 @@ import pytest
 import torch
 from torch import nn
 
+import accelerando
 from accelerando.lens import Lens
 
 CAUSES = (
     "schedule", "bias_correction", "second_moment", "rectification", "trust_ratio",
-    "distance", "agreement", "clipping", "decay", "method",
+    "distance", "agreement", "clipping", "decay", "probe", "rise", "settle", "method",
 )  # fmt: skip
 
 
@@ -213,3 +214,23 @@ def test_agreement_is_between_a_step_and_the_next_gradient():
     rows = record(torch.optim.SGD([p], lr=0.1), p, [[1.0, 1.0], [3.0, -1.0], [0.0, 0.0]])
     assert rows[0]["agreement"] == pytest.approx((3 - 1) / 4)
     assert rows[1]["agreement"] is None
+
+
+def test_accelerando_moves_at_a_rate_of_its_own():
+    p = nn.Parameter(torch.tensor([[1.0, -2.0], [3.0, 0.5]], dtype=torch.float64))
+    optimizer = accelerando.Accelerando([p], total_steps=40, weight_decay=0.1)
+    with Lens(optimizer, every=1) as lens:
+        for _ in range(40):
+            p.grad = p.detach() - 1
+            optimizer.step()
+    movements = set()
+    for row, turn in zip(lens.table("tensor"), optimizer.trace(), strict=True):
+        assert row["step"] == turn.step and row["lr"] == 1e-6
+        if not row["gain"]:
+            continue
+        assert sum(row[f"log_{cause}"] for cause in CAUSES) == pytest.approx(math.log(row["gain"]), abs=1e-9)
+        own = {name: row[f"log_{name}"] for name in ("probe", "rise", "settle") if row[f"log_{name}"]}
+        assert own == (pytest.approx({turn.movement: math.log(turn.rate / 1e-6)}) if turn.step > 1 else {})
+        assert row["log_method"] == pytest.approx(0, abs=1e-5)
+        movements.add(turn.movement)
+    assert movements == {"probe", "rise", "settle"}

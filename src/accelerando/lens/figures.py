@@ -2,13 +2,14 @@
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from accelerando.lens.movements import Moved, moved_in, movements
 from accelerando.lens.recipes import CAUSES
 from accelerando.lens.rows import CAUSE_FIELDS, Row
 from accelerando.lens.store import Recording
@@ -53,19 +54,22 @@ LINES = (
 )
 
 
-def figures(recordings: Sequence[Recording], names: Sequence[str]) -> dict[str, "Figure"]:
+def figures(
+    recordings: Sequence[Recording], names: Sequence[str], moved: Mapping[int, Sequence[Moved]] | None = None
+) -> dict[str, "Figure"]:
     """All figures of one recording, or those that compare several; by a short name.
 
     Args:
         recordings: one or more.
         names: what to call each, for the legend.
+        moved: optimizer → what it remembers of its own movements, where more is known than was sampled.
     """
     if len(recordings) > 1:
         drawn = {"rates": rates(recordings, names)}
         for recording, name in zip(recordings, names, strict=True):
-            drawn |= {f"{key} {name}": value for key, value in _of(recording, f"{name}: ").items()}
+            drawn |= {f"{key} {name}": value for key, value in _of(recording, f"{name}: ", {}).items()}
         return drawn
-    return {"rates": rates(recordings, names)} | _of(recordings[0], "")
+    return {"rates": rates(recordings, names)} | _of(recordings[0], "", moved or {})
 
 
 def png(drawn: dict[str, "Figure"], folder: Path) -> list[Path]:
@@ -92,7 +96,7 @@ def svg(figure: "Figure", salt: str) -> str:
 
 def rates(recordings: Sequence[Recording], names: Sequence[str]) -> "Figure":
     """Nominal rate, gain and effective rate of each optimizer over time."""
-    figure, axes = _canvas(3, (7.5, 5.2), sharex=True)
+    figure, axes = canvas(3, (7.5, 5.2), sharex=True)
     fields = ("lr", "gain", "effective")
     titles = ("nominal rate  lr", "gain  ‖d‖/‖g‖", "effective rate  −⟨g,d⟩/⟨g,g⟩")
     k = 0
@@ -105,7 +109,7 @@ def rates(recordings: Sequence[Recording], names: Sequence[str]) -> "Figure":
                 axis.plot(x, y, color=LINES[k % len(LINES)], lw=1.2, label=_plain(label))
             k += 1
     for axis, title in zip(axes, titles, strict=True):
-        _title(axis, title)
+        titled(axis, title)
         _log(axis)
     axes[-1].set_xlabel("step")
     if k > 1:
@@ -127,7 +131,7 @@ def heat(recording: Recording, optimizer: int, title: str) -> "Figure":
     for r in rows:
         if r["tensor"] in row_of and (r["effective"] or 0) > 0:
             table[row_of[r["tensor"]], column_of[r["step"]]] = math.log10(r["effective"])
-    figure, (axis,) = _canvas(1, (7.5, 1.1 + max(0.6, 0.19 * len(names))))
+    figure, (axis,) = canvas(1, (7.5, 1.1 + max(0.6, 0.19 * len(names))))
     import matplotlib as mpl
 
     colours = mpl.colormaps["viridis"].with_extremes(bad="#bbbbbb")
@@ -136,7 +140,7 @@ def heat(recording: Recording, optimizer: int, title: str) -> "Figure":
     axis.set_yticks(np.arange(len(names)) + 0.5, [_plain(_short(n)) for n in names], fontsize=7)
     axis.invert_yaxis()
     axis.set_xlabel("step")
-    _title(axis, f"{title}effective rate of each tensor (grey: not positive)")
+    titled(axis, f"{title}effective rate of each tensor (grey: not positive)")
     bar = figure.colorbar(mesh, ax=axis, pad=0.01)
     bar.set_label("log₁₀ effective rate")
     return figure
@@ -150,9 +154,9 @@ def causes(recording: Recording, optimizer: int, group: int, title: str) -> "Fig
         if r["optimizer"] == optimizer and r["group"] == group and r[CAUSE_FIELDS[0]] is not None
     ]
     steps = [r["step"] for r in rows]
-    table = np.array([[r[f] for f in CAUSE_FIELDS] for r in rows])
+    table = np.array([[r[f] or 0.0 for f in CAUSE_FIELDS] for r in rows])
     change = (table - table[0]) / math.log(2)
-    figure, (axis,) = _canvas(1, (7.5, 3.6))
+    figure, (axis,) = canvas(1, (7.5, 3.6))
     for sign in (1, -1):
         base = np.zeros(len(rows))
         for k, cause in enumerate(CAUSES):
@@ -169,7 +173,7 @@ def causes(recording: Recording, optimizer: int, group: int, title: str) -> "Fig
     axis.axhline(0, color="black", lw=0.5)
     axis.set_xlabel("step")
     axis.set_ylabel("doublings since the first sample")
-    _title(axis, f"{title}why gain changed, group {group}")
+    titled(axis, f"{title}why gain changed, group {group}")
     axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
@@ -183,7 +187,7 @@ def differing(recording: Recording, optimizer: int, title: str, most: int = 10) 
     level = {n: median(math.log(r["gain"]) for r in rows) for n, rows in series.items()}
     centre = median(level.values())
     order = sorted(series, key=lambda n: -abs(level[n] - centre))
-    figure, (axis,) = _canvas(1, (7.5, 3.6))
+    figure, (axis,) = canvas(1, (7.5, 3.6))
     for name in reversed(order[most:]):
         axis.plot(*_positive(series[name], "gain"), color="#cccccc", lw=0.6)
     for k, name in enumerate(sorted(order[:most], key=lambda n: -level[n])):
@@ -191,18 +195,20 @@ def differing(recording: Recording, optimizer: int, title: str, most: int = 10) 
         axis.plot(*_positive(series[name], "gain"), color=LINES[k], lw=1.1, label=_plain(label))
     _log(axis)
     axis.set_xlabel("step")
-    _title(axis, f"{title}gain of the tensors that differ most (× the median tensor's)")
+    titled(axis, f"{title}gain of the tensors that differ most (× the median tensor's)")
     axis.legend(frameon=False, fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
-def _of(recording: Recording, title: str) -> dict[str, "Figure"]:
+def _of(recording: Recording, title: str, moved: Mapping[int, Sequence[Moved]]) -> dict[str, "Figure"]:
     drawn: dict[str, Figure] = {}
     optimizers = sorted({s.optimizer for s in recording.samples})
     for optimizer in optimizers:
         mark = "" if len(optimizers) == 1 else f" {optimizer}"
         where = title if not mark else f"{title}optimizer{mark}: "
         rows = [r for r in recording.rows("tensor") if r["optimizer"] == optimizer and r["gain"]]
+        if turns := moved.get(optimizer) or moved_in(recording, optimizer):
+            drawn[f"movements{mark}"] = movements(turns, where)
         if rows:
             drawn[f"layers{mark}"] = heat(recording, optimizer, where)
             drawn[f"differ{mark}"] = differing(recording, optimizer, where)
@@ -211,7 +217,8 @@ def _of(recording: Recording, title: str) -> dict[str, "Figure"]:
     return drawn
 
 
-def _canvas(count: int, size: tuple[float, float], **options: Any) -> tuple["Figure", list["Axes"]]:
+def canvas(count: int, size: tuple[float, float], **options: Any) -> tuple["Figure", list["Axes"]]:
+    """An empty figure and its axes, one above the other."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -241,7 +248,8 @@ def _positive(rows: Sequence[Row], field: str) -> tuple[list[int], list[float]]:
     return [r["step"] for r in rows], [r[field] if (r[field] or 0) > 0 else math.nan for r in rows]
 
 
-def _title(axis: "Axes", text: str) -> None:
+def titled(axis: "Axes", text: str) -> None:
+    """Give an axis its title."""
     axis.set_title(_plain(text), loc="left", fontsize=10)
 
 

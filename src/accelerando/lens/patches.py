@@ -63,7 +63,8 @@ class Patches:
                 into.append(self._into_fresh[k])
         if found:
             torch._foreach_copy_(into, found)
-        return self._fresh.numpy()[0].copy()
+        fresh: Array = self._fresh.numpy()[0].copy()
+        return fresh
 
     def _room(self, count: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
         table = torch.zeros(count, len(self._params), self._width, dtype=self._dtype)

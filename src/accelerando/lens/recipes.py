@@ -217,7 +217,7 @@ def own_rate(group: Mapping[str, Any], t: float) -> float:
 
     On a device the decision lives there; reading it here waits for it.
     """
-    rising = float(group.get("lr") or 0.0) * 10.0 ** min(t - 1, 30)
+    rising: float = float(group.get("lr") or 0.0) * 10.0 ** min(t - 1, 30)
     return min(rising, float(group["rate"]) * float(group["scale"]))
 
 

@@ -15,6 +15,7 @@ from accelerando.errors import HyperparameterError
 from accelerando.lens.batch import Batch
 from accelerando.lens.checks import Event, Point, cause_of, point_of
 from accelerando.lens.micro import noise_scale
+from accelerando.lens.movements import Moved, moved_by
 from accelerando.lens.names import Names
 from accelerando.lens.rise import find_rise
 from accelerando.lens.rows import Row
@@ -187,13 +188,17 @@ class Lens:
         from accelerando.lens.report import page
 
         path = Path(path)
-        path.write_text(page([self.recording], [path.stem]), encoding="utf-8")
+        path.write_text(page([self.recording], [path.stem], self._moved()), encoding="utf-8")
         return path
 
     def _repr_html_(self) -> str:
         from accelerando.lens.report import body
 
-        return body(self.recording)
+        return body(self.recording, self._moved())
+
+    def _moved(self) -> dict[int, list[Moved]]:
+        """What those optimizers remember that raise their own rate."""
+        return {watch.index: moved_by(watch.optimizer) for watch in self._watches}
 
 
 def events_of(recording: Recording) -> list[Event]:

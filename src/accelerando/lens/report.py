@@ -1,11 +1,12 @@
 """A recording as one HTML page: no script, no address, everything from the recording escaped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from statistics import median
 
 from accelerando.lens.codes import CODES
 from accelerando.lens.figures import figures, svg
+from accelerando.lens.movements import Moved
 from accelerando.lens.recorder import events_of, rises_of
 from accelerando.lens.rows import Row
 from accelerando.lens.store import Recording
@@ -33,8 +34,16 @@ HELP = (
 )
 
 
-def page(recordings: Sequence[Recording], names: Sequence[str]) -> str:
-    """A whole page about one recording, or several beside each other."""
+def page(
+    recordings: Sequence[Recording], names: Sequence[str], moved: Mapping[int, Sequence[Moved]] | None = None
+) -> str:
+    """A whole page about one recording, or several beside each other.
+
+    Args:
+        recordings: one or more.
+        names: what to call each.
+        moved: for a single recording, optimizer → what it remembers of its own movements.
+    """
     title = escape(" · ".join(names))
     parts = [_verdict(r, n if len(names) > 1 else "") for r, n in zip(recordings, names, strict=True)]
     return (
@@ -43,17 +52,17 @@ def page(recordings: Sequence[Recording], names: Sequence[str]) -> str:
         f"<title>Lens: {title}</title><style>body{{margin:0}}{STYLE}</style></head>\n"
         f'<body><main class="acc-lens"><h1>Lens: {title}</h1><p>{escape(HELP)}</p>\n'
         + "\n".join(parts)
-        + _figures(recordings, names)
+        + _figures(recordings, names, moved)
         + "\n".join(_tensors(r, n if len(names) > 1 else "") for r, n in zip(recordings, names, strict=True))
         + "</main></body></html>\n"
     )
 
 
-def body(recording: Recording) -> str:
+def body(recording: Recording, moved: Mapping[int, Sequence[Moved]] | None = None) -> str:
     """The same for a notebook cell."""
     return (
         f'<style>{STYLE}</style><div class="acc-lens">{_verdict(recording, "")}'
-        f"{_figures([recording], ['lens'])}</div>"
+        f"{_figures([recording], ['lens'], moved)}</div>"
     )
 
 
@@ -85,10 +94,12 @@ def _verdict(recording: Recording, name: str) -> str:
     )
 
 
-def _figures(recordings: Sequence[Recording], names: Sequence[str]) -> str:
+def _figures(
+    recordings: Sequence[Recording], names: Sequence[str], moved: Mapping[int, Sequence[Moved]] | None
+) -> str:
     if not all(r.samples for r in recordings):
         return ""
-    drawn = figures(recordings, names)
+    drawn = figures(recordings, names, moved)
     parts = [f'<div class="wide">{svg(f, key)}</div>' for key, f in drawn.items()]
     return "<h2>Over time</h2>" + "".join(parts)
 

@@ -90,8 +90,23 @@ def joined(parts: Sequence[Tensors]) -> Tensors:
     """The tensors of several steps, one after another."""
     if len(parts) == 1:
         return parts[0]
-    lists = {
-        n: [x for part in parts for x in getattr(part, n)] for n in ("names", "groups", "causes", "scalars")
-    }
-    arrays = ("lr", "keep", "stages", "trusts", "whole", "sums", "quantiles")
-    return Tensors(**lists, **{n: np.concatenate([getattr(part, n) for part in parts]) for n in arrays})
+
+    def chained(name: str) -> Any:
+        return [x for part in parts for x in getattr(part, name)]
+
+    def stacked(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])
+
+    return Tensors(
+        names=chained("names"),
+        groups=chained("groups"),
+        lr=stacked("lr"),
+        keep=stacked("keep"),
+        causes=chained("causes"),
+        stages=stacked("stages"),
+        scalars=chained("scalars"),
+        trusts=stacked("trusts"),
+        whole=stacked("whole"),
+        sums=stacked("sums"),
+        quantiles=stacked("quantiles"),
+    )

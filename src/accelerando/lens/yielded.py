@@ -106,7 +106,7 @@ class _Layout:
         """How many steps each parameter has made, as its state says."""
         found = [state.get("step") for state in self.states]
         if found and all(isinstance(age, torch.Tensor) for age in found):
-            return [int(age) for age in torch.stack(found).tolist()]  # type: ignore[arg-type]
+            return [int(age) for age in torch.stack(found).tolist()]
         return [int(age or 0) for age in found]
 
     def patches_of(self, reads: tuple[str, ...]) -> "Patches | None":
@@ -223,7 +223,8 @@ class Yielded:
             sums[:, AT[column]] = values
         lr = np.array([float(group.get("lr") or 0.0) for group in self.groups])[layout.group]
         quantiles = self._look(sums, lr, np.where(np.isnan(last), gg, last))
-        causes, scalars = [()] * count, [{}] * count
+        causes: list[tuple[str, ...]] = [()] * count
+        scalars: list[Mapping[str, float]] = [{}] * count
         trusts, whole = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
         for way, rows in self.ways:
             trusts[rows], whole[rows] = way.trusts, way.whole
