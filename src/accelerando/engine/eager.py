@@ -101,9 +101,8 @@ class EagerLot:
         squares, bad = np.zeros(len(self.items)), np.zeros(len(self.items))
         for k, item in enumerate(self.items):
             g = _real(item.g)
-            squares[k] = float(
-                torch.linalg.vector_norm(g, dtype=torch.float64).square()
-            )  # inf, where a float raises
+            norm = torch.linalg.vector_norm(g, dtype=torch.float64)
+            squares[k] = float(norm.square())  # infinite, where a float's square raises
             bad[k] = float((~torch.isfinite(g)).sum())
         return squares, bad
 
