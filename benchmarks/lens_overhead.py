@@ -78,11 +78,12 @@ SIZES = (
 
 
 VERDICT = (
-    "The bars for our optimizers, telemetry on at every step: at most 3 % at 1 M parameters and more, at most 10 µs below. "
-    "**Neither is met.** Between samples the hooks themselves are the cost. On the small model a sample is made of some "
-    "hundred small calls from Python; on the large one the pass also makes seven sums, which take more arithmetic than "
-    "the memory leaves time for, and Python goes through 148 tensors. torch's optimizers are copied before a sampled "
-    "step, and weights, gradients and state are gone through once more after it.",
+    "The bars for our optimizers, telemetry on at every step: at most 3 % at 1 M parameters and more, at "
+    "most 10 µs below. **Neither is met.** Between samples the hooks themselves are the cost. On the "
+    "small model a sample is made of some hundred small calls from Python; on the large one the pass also "
+    "makes seven sums, which take more arithmetic than the memory leaves time for, and Python goes "
+    "through 148 tensors. torch's optimizers are copied before a sampled step, and weights, gradients and "
+    "state are gone through once more after it.",
 )
 """What the bars are and whether they are met, to be gone over by hand when the record is made anew."""
 

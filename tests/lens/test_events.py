@@ -218,8 +218,9 @@ def test_silent_on_a_healthy_run_of_every_bundled_task(task, make):
 
 
 OURS = {"Adam": 1e-3, "AdamW": 1e-3, "AdaBelief": 1e-3, "LAMB": 1e-2, "RAdam": 1e-3, "Accelerando": 1e-6}
-BY_ITSELF = {"RAdam": ("rectification",), "Accelerando": ("probe", "rise")}
-"""The methods that are meant to raise their rate, and what LR101 has to name as its cause."""
+BY_ITSELF = {"RAdam": ("rectification", "second moment"), "Accelerando": ("probe", "rise")}
+"""The methods that are meant to raise their rate, and what LR101 has to name as its cause: RAdam begins to divide by
+its second moment at the sixth step."""
 
 
 @pytest.mark.parametrize("task", tasks.names())

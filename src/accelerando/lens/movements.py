@@ -23,7 +23,7 @@ class Moved(NamedTuple):
 def moved_in(recording: Recording, optimizer: int) -> list[Moved]:
     """The sampled steps of an optimizer's first group, if it raises its own rate; else none."""
     found: list[Moved] = []
-    first: int | None = None
+    first, moves = None, False
     for row in recording.rows("group"):
         if row["optimizer"] != optimizer or row["log_schedule"] is None:
             continue
@@ -32,11 +32,10 @@ def moved_in(recording: Recording, optimizer: int) -> list[Moved]:
         name = max(own, key=lambda movement: abs(own[movement]))
         if row["group"] != first or not row["lr"]:
             continue
-        if not own[name] and not found and row["step"] > 1:
-            return []
+        moves |= bool(own[name])
         rate = row["lr"] * math.exp(sum(own.values()))
         found.append(Moved(row["step"], name, rate, row["agreement"]))
-    return found if any(m.rate for m in found[1:]) else []
+    return found if moves else []
 
 
 def moved_by(optimizer: Any) -> list[Moved]:

@@ -261,7 +261,7 @@ class Yielded:
             if self._fresh is None or not isinstance(way.formula, Moments):
                 continue
             u = buffers[0] * way.formula.first
-            u = u if x is None else u / x
+            u = u if x is None else u / np.maximum(x, 1e-19)  # as our rules divide where nothing came yet
             with np.errstate(
                 all="ignore"
             ):  # so that ‖d‖ is what scales one tensor's direction against another's
