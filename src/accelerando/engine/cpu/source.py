@@ -258,7 +258,7 @@ def _first_pass(kernel: Kernel) -> str:
         moved, result = render(rule.apply, {a: known[a] for a in rule.apply.arguments}, names, KERNEL)
         loop += [*moved, *_store_moved(kernel, result["p"])]
         told |= _TELL_MOVE if kernel.tells else {}
-    loop += _add_told(told)
+    loop += [f"few_{n} = add_up(few_{n}, {x})" for n, x in told.items()]
     touched = tuple(dict.fromkeys([*loads, *written, *(f"kept_{n}" for n in kernel.scratch)]))
     if not rule.two_passes:
         touched = tuple(dict.fromkeys(["p", *touched]))
@@ -297,7 +297,7 @@ def _second_pass(kernel: Kernel) -> str:
     loop = drawing + [f"{n} = {_load(kernel, n)}" for n in loads] + scale + lines + moved
     loop += _store_moved(kernel, result["p"])
     told = _TELL_MOVE if kernel.tells else {}
-    loop += _add_told(told)
+    loop += [f"few_{n} = add_up(few_{n}, {x})" for n, x in told.items()]
     touched = tuple(dict.fromkeys(["p", *loads, *(f"kept_{n}" for n in kernel.scratch)]))
     out = "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays)
     out += "".join(f"{n} = F(decided_[tensor_, {k}])\n" for k, n in enumerate(rule.decided))
@@ -320,10 +320,9 @@ def _tell_direction(rule: Rule, made: Mapping[str, str]) -> dict[str, str]:
 
 
 def _over_elements(setup: str, loop: Sequence[str], told: Mapping[str, str]) -> str:
-    """The loop over a chunk's elements.
+    """The loop over a chunk's elements; what is told is summed over a few in the compute type, then in float64.
 
-    What is told is summed in the compute type over a few elements, and in float64 over these. They are gone through
-    from zero in arrays of their own: an index that could be below zero would keep the loop from being vectorised.
+    These few have arrays of their own: an index that could be below zero would keep the loop from being vectorised.
     """
     body = "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
     if not told:
@@ -343,10 +342,6 @@ def _store_moved(kernel: Kernel, value: str) -> list[str]:
     narrow = kernel.scheme.p in ("bf16", "f16")
     stored = _load(kernel, "p") if narrow else value
     return [_store(kernel, "p", value), f"new_ = {stored}", "d_ = new_ - keep_ * p"]
-
-
-def _add_told(told: Mapping[str, str]) -> list[str]:
-    return [f"few_{name} = add_up(few_{name}, {value})" for name, value in told.items()]
 
 
 def _keep_told(kernel: Kernel, told: Mapping[str, str]) -> str:
