@@ -246,7 +246,7 @@ def page(found: dict[str, Any]) -> str:
         parts += [overview(part, order), details(part, order), climb(part)]
         if part["starts"]:
             names = ", ".join(part["starts"]["workloads"])
-            parts.append(f"Mean / worst from every start rate, one seed, on {names}:")
+            parts.append(f"Mean / worst from every start rate, one seed (ours from 1e-6: three), on {names}:")
             rows = [
                 [NAMES[m].split(", 2")[0], *(f"{shown(v['mean'])} / {shown(v['worst'])}" for v in values)]
                 for m, values in part["starts"]["of"].items()
@@ -270,7 +270,7 @@ def heat(found: dict[str, Any], file: Path) -> None:
     for i, w in enumerate(workloads):
         for j, lr in enumerate(STARTS):
             if (w, lr) in ours:
-                axes.text(j, i, f"{ours[w, lr]:.1f}", ha="center", va="center", fontsize=8)
+                axes.text(j, i, shown(ours[w, lr]), ha="center", va="center", fontsize=8)
     axes.set_xticks(range(len(STARTS)), [f"{lr:g}" for lr in STARTS])
     axes.set_yticks(range(len(workloads)), workloads, fontsize=8)
     axes.set_xlabel("start rate")
