@@ -43,6 +43,7 @@ rows = [{k: v for k, v in r.items() if not k.startswith("rate_q")} for r in lens
 readings = [[getattr(r, f) for f in r.__dataclass_fields__] for r in measured.readings]
 open(out, "w").write(json.dumps([rows, readings]))
 if world > 1:
+    dist.barrier()
     dist.destroy_process_group()
 """
 
