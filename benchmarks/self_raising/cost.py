@@ -33,12 +33,15 @@ class Racer:
     ):
         self.params = [torch.nn.Parameter(s.clone()) for s in starts]
         self.gradients, self.optimizer = gradients, optimizer(self.params, **more)
-        self.step = self.optimizer.step
+        self.step, self.probing = self.optimizer.step, False
 
     def prepare(self, number: int) -> None:
         """Put gradients in place."""
         for p, g in zip(self.params, self.gradients[number % len(self.gradients)], strict=True):
             p.grad = g
+        if self.probing:  # random gradients agree on nothing, and would end it
+            for group in self.optimizer.param_groups:
+                group.update(crossed=0.0, fall=0.0, rate=0.005)
 
 
 def main() -> None:
@@ -58,6 +61,7 @@ def main() -> None:
             ours = Racer(accelerando.Accelerando, starts, gradients, total_steps=FOREVER)
             ours.prepare(0)
             ours.step()
+            ours.probing = movement == "probe"
             if movement == "rise":
                 for g in ours.optimizer.param_groups:
                     g.update(crossed=1.0, risen=float(FOREVER), goal=1e-3)
