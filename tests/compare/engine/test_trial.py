@@ -22,12 +22,8 @@ def trained(path, **changes):
     return run(Trial(**settings | changes), resolved)
 
 
-def test_a_run_is_the_plain_loop(bowl):
-    outcome = trained(bowl)
-    task = resolve(str(bowl)).task
-    torch.manual_seed(0)
-    model, batches = task.model(), task.batches(0)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+def forty_steps(task, model, optimizer, batches):
+    """The loop that anyone would write; the losses before each step."""
     losses = []
     for _ in range(40):
         optimizer.zero_grad()
@@ -35,6 +31,16 @@ def test_a_run_is_the_plain_loop(bowl):
         losses.append(loss.item())
         loss.backward()
         optimizer.step()
+    return losses
+
+
+def test_a_run_is_the_plain_loop(bowl):
+    outcome = trained(bowl)
+    task = resolve(str(bowl)).task
+    torch.manual_seed(0)
+    model, batches = task.model(), task.batches(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    losses = forty_steps(task, model, optimizer, batches)
     assert outcome.status == "done"
     assert [loss for _, loss in outcome.losses] == losses
     with torch.no_grad():
@@ -180,13 +186,7 @@ def test_schedule_free_is_evaluated_at_its_average_and_trained_at_its_own_point(
     model, batches = task.model(), task.batches(0)
     optimizer = schedulefree.SGDScheduleFree(model.parameters(), lr=1e-3)
     optimizer.train()
-    losses = []
-    for _ in range(40):
-        optimizer.zero_grad()
-        loss = task.loss(model, next(batches))
-        losses.append(loss.item())
-        loss.backward()
-        optimizer.step()
+    losses = forty_steps(task, model, optimizer, batches)
     with torch.no_grad():
         at_its_point = task.evaluate(model)["loss"]
         optimizer.eval()
