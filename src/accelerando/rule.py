@@ -17,7 +17,7 @@ import torch
 
 from accelerando.engine import eager
 from accelerando.engine.averaging import Averaging
-from accelerando.engine.fields import Betas, Cap, Fraction, Interval, NonNegative, Positive
+from accelerando.engine.fields import Betas, Cap, Choice, Fraction, Interval, NonNegative, Positive
 from accelerando.engine.optimizer import Optimizer
 
 # the operations of the grammar, on tensors; a rule's functions also run on numbers and compiled scalars
@@ -31,6 +31,6 @@ sqrt: Any = torch.sqrt
 where: Any = torch.where
 
 __all__ = [
-    "Averaging", "Betas", "Cap", "Fraction", "Interval", "NonNegative", "Optimizer", "Positive",
+    "Averaging", "Betas", "Cap", "Choice", "Fraction", "Interval", "NonNegative", "Optimizer", "Positive",
     "abs", "exp", "log", "maximum", "minimum", "sign", "sqrt", "where",
 ]  # fmt: skip

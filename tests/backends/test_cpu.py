@@ -36,7 +36,9 @@ def groups(params, **options):
 
 def walk(cls, backend, dtype=torch.float32, steps=6, **options):
     params = parameters(dtype)
-    optimizer = cls(groups(params), lr=0.01, backend=backend, **options)
+    optimizer = cls(
+        groups(params), **{"lr": 0.01, "backend": backend} | dict.fromkeys(cls.variants, False) | options
+    )
     stream = torch.Generator().manual_seed(1)
     for t in range(steps):
         for k, p in enumerate(params):

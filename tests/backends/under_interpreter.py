@@ -171,15 +171,15 @@ def exact(rule):
     )
 
 
-def options_of(flag):
-    return {flag: True} if flag else {}
+def options_of(cls, flag):
+    return {name: name == flag for name in cls.variants}
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(("cls", "flag"), RULES, ids=lambda x: getattr(x, "__name__", str(x)))
 def test_every_rule(cls, flag, dtype):
     starts, gradients = problem(dtype, steps=2 if dtype == torch.float32 else 1)
-    twins = Twins(cls, starts, GROUPS, **options_of(flag))
+    twins = Twins(cls, starts, GROUPS, **options_of(cls, flag))
     assert twins.params(twins.device)[3].data_ptr() % 16
     for g in gradients:
         twins.step(g)

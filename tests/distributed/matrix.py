@@ -1,6 +1,7 @@
 """Rules, ways to share tensors out, and steps over them: what every world size does alike."""
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -8,13 +9,25 @@ from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 from torch.distributed.tensor.debug import CommDebugMode
 from torch.nn import Parameter
 
-from accelerando.optim import LAMB, AdaBelief, Adam, AdamW, DAdaptAdam, Prodigy, RAdam, ScheduleFreeAdamW
+from accelerando.optim import (
+    LAMB,
+    Accelerando,
+    AdaBelief,
+    Adam,
+    AdamW,
+    DAdaptAdam,
+    Prodigy,
+    RAdam,
+    ScheduleFreeAdamW,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))
 from rules import ELEMENTWISE, WITH_SUMS, Everything, Later, Layerwise  # type: ignore[import-not-found]
 
 PLAIN = {cls.__name__: cls for cls in (Adam, AdamW, RAdam, AdaBelief, *ELEMENTWISE)}
-SUMMED = {cls.__name__: cls for cls in (LAMB, Prodigy, DAdaptAdam, ScheduleFreeAdamW, *WITH_SUMS)}
+SUMMED = {
+    cls.__name__: cls for cls in (LAMB, Prodigy, DAdaptAdam, ScheduleFreeAdamW, Accelerando, *WITH_SUMS)
+} | {"Accelerando to an end": partial(Accelerando, total_steps=20)}
 RULES = PLAIN | SUMMED
 COMPILED = (AdamW, LAMB, Later)
 """Stepped by kernels in the tests, where making kernels for all would take its time."""

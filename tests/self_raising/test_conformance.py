@@ -54,3 +54,28 @@ def test_a_whole_run(options, noise):
         way = np.linalg.norm(path[-1] - path[0])
         assert way > 1e-4
         assert np.linalg.norm(p.detach().numpy() - path[-1]) <= BAR * way
+
+
+@pytest.mark.parametrize("noise", [0.05, 1.0])
+@pytest.mark.parametrize("options", [{}, {"weight_decay": 0.3, "eps": 1e-3}], ids=["defaults", "options"])
+def test_what_is_evaluated_where_the_end_is_not_known(options, noise):
+    starts, steps = series(noise)
+    params = [torch.nn.Parameter(torch.tensor(s)) for s in starts]
+    optimizer = Accelerando(params, **options)
+    kept = []
+    for step in steps:
+        for p, g in zip(params, step, strict=True):
+            p.grad = None if g is None else torch.tensor(g)
+        optimizer.step()
+        optimizer.eval()
+        kept.append([p.detach().clone().numpy() for p in params])
+        optimizer.train()
+    assert 0 < optimizer.param_groups[0]["crossed"] < STEPS - 20
+    paths = accelerando(starts, steps, **options)
+    averages = accelerando(starts, steps, evaluated=True, **options)
+    for i, (path, average) in enumerate(zip(paths, averages, strict=True)):
+        way = np.linalg.norm(path[-1] - path[0])
+        assert np.linalg.norm(average[-1] - path[-1]) > 1e-3 * way
+        for step in (10, 100, STEPS):
+            assert np.linalg.norm(kept[step - 1][i] - average[step]) <= BAR * way
+        assert np.linalg.norm(params[i].detach().numpy() - path[-1]) <= BAR * way

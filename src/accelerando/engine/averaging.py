@@ -2,7 +2,7 @@
 
 import warnings
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +17,8 @@ class Averaging(torch.optim.Optimizer):
     """Adds `train`, `eval` and `watch` to a method whose state has an average of its weights.
 
     Written before `Optimizer` among the bases. ``averages`` names the buffer that `eval` puts into the parameters;
-    ``train_mode`` in the groups says which of the two they hold, so that a checkpoint knows it too.
+    ``train_mode`` in the groups says which of the two they hold, so that a checkpoint knows it too. Groups whose rule
+    has no such buffer are as they are in both modes.
     """
 
     averages: ClassVar[str]
@@ -51,10 +52,14 @@ class Averaging(torch.optim.Optimizer):
 
     def _swapped(self, now: bool) -> list[tuple[dict[str, Any], torch.Tensor]]:
         """What is stepped in the groups whose mode is ``now``; the mode is then the other one."""
-        groups = [g for g in self.param_groups if g["train_mode"] is now]
+        groups = [g for g in self.param_groups if g["train_mode"] is now and self.averages_in(g)]
         for group in groups:
             group["train_mode"] = not now
         return [(self.state[p], p) for g in groups for p in g["params"] if self.state.get(p)]
+
+    def averages_in(self, group: Mapping[str, Any]) -> bool:
+        """Whether an average is kept of a group's weights."""
+        return self.averages in self.rule_of(group).buffers  # type: ignore[attr-defined]
 
     @property
     def in_training(self) -> bool:
@@ -97,6 +102,8 @@ class _Look:
     def __call__(self, module: torch.nn.Module, _: Any) -> None:
         optimizer = self.optimizer()
         if optimizer is None or not optimizer.state or module.training == optimizer.in_training:
+            return
+        if not any(map(optimizer.averages_in, optimizer.param_groups)):
             return
         self.handle.remove()
         ran, call = ("training", "train()") if module.training else ("evaluation", "eval()")

@@ -60,6 +60,8 @@ Seed = Annotated[int, Whole(0, 2**32)]
 Betas = tuple[Fraction, Fraction]
 Cap = Annotated[float | None, Interval(0, math.inf, "neither")]
 """A positive bound, or None for no bound; a rule sees None as infinity."""
+Choice = bool | None
+"""Yes, no, or None for what the other options suggest."""
 
 
 def fields_of(cls: type, inherited: type) -> dict[str, Any]:
@@ -113,6 +115,11 @@ def check(owner: str, name: str, value: Any, annotation: Any, place: str = "") -
             )
         for index, (item, declared) in enumerate(zip(value, inner, strict=True)):
             check(owner, f"{name}[{index}]", item, declared, place)
+    elif annotation == Choice:
+        if value is not None and not isinstance(value, bool):
+            raise HyperparameterError(
+                f"{owner}: {name} must be True, False or None, got {_shown(value)}{place}"
+            )
     elif annotation is bool and not isinstance(value, bool):
         raise HyperparameterError(f"{owner}: {name} must be True or False, got {_shown(value)}{place}")
     elif kind is typing.Literal and value not in typing.get_args(annotation):

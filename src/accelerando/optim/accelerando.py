@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -11,7 +11,19 @@ from accelerando.errors import HyperparameterError
 from accelerando.optim.adamw import AdamW
 from accelerando.optim.outlook import Outlook
 from accelerando.optim.trace import Trace, Turn
-from accelerando.rule import Betas, Cap, NonNegative, Optimizer, abs, maximum, minimum, sqrt, where
+from accelerando.rule import (
+    Averaging,
+    Betas,
+    Cap,
+    Choice,
+    NonNegative,
+    Optimizer,
+    abs,
+    maximum,
+    minimum,
+    sqrt,
+    where,
+)
 
 FLOOR = 0.005
 """Where the probe begins, in units of the scale: so small a step cannot hurt."""
@@ -19,7 +31,7 @@ UNKNOWN_SCALE = 0.05
 """The unit of rate where every weight starts at zero."""
 
 
-class Accelerando(Optimizer):
+class Accelerando(Averaging, Optimizer):
     r"""AdamW that finds its own rate: it climbs while gradients agree, falls back, rises slowly, settles to zero.
 
     Source: this library, ``docs/guide/self-raising.md``, which also says where it fails. The signal is the
@@ -35,6 +47,11 @@ class Accelerando(Optimizer):
     - *rise*: for a quarter of the run, linear from zero to twice the ρ of that top, at most 0.3;
     - *settle*: linear to zero over what is left.
 
+    Where the end is not known, an average of the weights takes the place of settling to zero:
+    :math:`\bar θ ← \bar θ + \frac{9}{k+8}(θ - \bar θ)` at the k-th step since the probe (Shamir and Zhang 2013,
+    arXiv:1212.1824). As with `ScheduleFreeAdamW`, call ``optimizer.eval()`` before the model is evaluated or
+    shipped, and ``optimizer.train()`` before it goes on; where no average is kept, both do nothing.
+
     Args:
         params: tensors, groups, or named tensors.
         lr: the first step's rate, in parameter units per step: a starting point. It is left behind tenfold a
@@ -46,17 +63,20 @@ class Accelerando(Optimizer):
         total_steps: the steps of the whole run, > 0; the rate is zero from there on. None: the rise lasts
             twice as long as the probe (40 steps at least), and then the rate falls as
             :math:`\sqrt{3r/(2r + t)}`, r being the step at which the rise ended, until `cooldown` is called.
+        averaging: whether the average is kept, the same in all groups. None: where ``total_steps`` is None.
         scale: the group's unit of rate s, > 0. None: the root mean square of a matrix's non-zero initial entries,
             the middle one of the group's matrices; without any, of everybody's matrices, else tensors, else 0.05.
 
     Under ``on_nonfinite="skip"`` a skipped step also halves the rate.
 
-    State: ``step``, ``exp_avg``, ``exp_avg_sq`` as `Adam`; in each group, equal in all, the memory of the
-    decision: ``age``, ``rate`` (ρ), ``agreement`` (a), ``trend``, ``best``, ``flips``, ``fall``, ``top``,
-    ``crossed``, ``risen``, ``goal``.
+    State: ``step``, ``exp_avg``, ``exp_avg_sq`` as `Adam`; with ``averaging``, ``average``, which starts as the
+    parameter, and after ``eval()`` ``in_training``, the weights of training. In each group ``train_mode``, and,
+    equal in all, the memory of the decision: ``age``, ``rate`` (ρ), ``agreement`` (a), ``trend``, ``best``,
+    ``flips``, ``fall``, ``top``, ``crossed``, ``risen``, ``goal``.
 
     Raises:
-        HyperparameterError: a setting is unknown or out of range.
+        HyperparameterError: a setting is unknown or out of range, or groups differ in ``averaging``.
+        StateError: `step` after ``eval()`` where an average is kept.
         UnsupportedTensorError: a parameter is complex, or it or its gradient sparse or not floating point.
 
     Example:
@@ -77,24 +97,29 @@ class Accelerando(Optimizer):
     weight_decay: NonNegative = 1e-3
     total_steps: Cap = None
     scale: Cap = None
+    averaging: Choice = None
 
+    averages: ClassVar = "average"
+    absent: ClassVar = {"averaging": False}
     buffers: ClassVar = ("exp_avg", "exp_avg_sq")
     sums: ClassVar = {"net": "all", "gross": "all"}
-    when: ClassVar = "next"
+    when: ClassVar[Literal["now", "next"]] = "next"
     memory: ClassVar = {
         "age": 0.0, "rate": FLOOR, "agreement": 0.0, "trend": 0.0, "best": 1e-3, "flips": 0.0, "fall": 0.0,
         "top": 0.0, "crossed": 0.0, "risen": 0.0, "goal": 0.0,
     }  # fmt: skip
 
     @staticmethod
-    def scalars(t, lr, beta1, beta2, weight_decay, rate, scale):
+    def scalars(t, lr, beta1, beta2, weight_decay, rate, scale, age, crossed):
         rest1 = 1 - beta1
         rest2 = 1 - beta2
         unbias2 = 1 / (1 - beta2**t)
         used = minimum(lr * 10 ** minimum(t - 1, 30), rate * scale)
         pace = used / (1 - beta1**t)
         shrink = 1 - used / scale * weight_decay
-        return rest1, rest2, unbias2, pace, shrink
+        share = where(crossed > 0, 9 / (age + 1 - crossed + 8), 1)
+        stay = 1 - share
+        return rest1, rest2, unbias2, pace, shrink, share, stay
 
     @staticmethod
     def direction(g, exp_avg, exp_avg_sq, beta1, rest1, beta2, rest2, unbias2, eps):
@@ -108,6 +133,26 @@ class Accelerando(Optimizer):
     @staticmethod
     def apply(p, u, pace, shrink):
         return p * shrink - pace * u
+
+    @staticmethod
+    def direction_averaging(
+        p, g, exp_avg, exp_avg_sq, average, beta1, rest1, beta2, rest2, unbias2, eps, pace, shrink, share, stay
+    ):  # fmt: skip
+        exp_avg_sq = beta2 * exp_avg_sq + rest2 * (g * g)
+        inverse = 1 / maximum(sqrt(exp_avg_sq * unbias2) + eps, 1e-19)
+        net = (g * inverse) * (exp_avg * inverse)
+        gross = abs(net)
+        exp_avg = beta1 * exp_avg + rest1 * g
+        u = exp_avg * inverse
+        average = stay * average + share * (p * shrink - pace * u)
+        return u, exp_avg, exp_avg_sq, average, net, gross
+
+    variants: ClassVar = {
+        "averaging": {
+            "buffers": {"exp_avg": "zeros", "exp_avg_sq": "zeros", "average": "param"},
+            "direction": direction_averaging,
+        }
+    }
 
     @staticmethod
     def decide(
@@ -153,12 +198,26 @@ class Accelerando(Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group; its ``scale`` is measured now, and it joins the run where the others are."""
-        super().add_param_group(param_group)
+        super().add_param_group(param_group | {"averaging": self._whether_to_average(param_group)})
         group = self.param_groups[-1]
         measured = self.__dict__.setdefault("_measured", [])
         if group["scale"] is None:
             measured.append(group)
             self._take_unit(group)
+
+    def _whether_to_average(self, group: Mapping[str, Any]) -> Any:
+        """A new group's ``averaging``, which is that of the others; as given where that is no choice."""
+        asked = group.get("averaging", self.defaults["averaging"])
+        if asked is None:
+            if self.param_groups:
+                return self.param_groups[0]["averaging"]
+            return group.get("total_steps", self.defaults["total_steps"]) is None
+        if self.param_groups and isinstance(asked, bool) and asked != self.param_groups[0]["averaging"]:
+            raise HyperparameterError(
+                f"Accelerando: averaging must be the same in all groups, got {asked} (group {len(self.param_groups)}) "
+                f"beside {not asked}; give it to the constructor"
+            )
+        return asked
 
     def _take_unit(self, group: dict[str, Any]) -> None:
         """Fill a group's ``scale`` from its own matrices, else everybody's, else everybody's vectors."""
@@ -236,6 +295,9 @@ class Accelerando(Optimizer):
     def cooldown(self, steps: int) -> None:
         """From the present rate linear to zero in ``steps`` steps, whatever was under way.
 
+        At its end the weights of training are the ones to evaluate: the average, if there is one, is dropped now, and
+        ``train()`` and ``eval()`` do nothing from here on.
+
         Raises:
             HyperparameterError: ``steps`` is less than 1, or no step was made yet.
         """
@@ -248,13 +310,22 @@ class Accelerando(Optimizer):
         for g in self.param_groups:
             now = float(g["age"])
             g.update(goal=float(g["rate"]), crossed=now, risen=now, total_steps=now + steps)
+        self._stop_averaging()
+
+    def _stop_averaging(self) -> None:
+        self.train()
+        for g in self.param_groups:
+            g["averaging"] = False
+            for p in g["params"]:
+                self.state.get(p, {}).pop(self.averages, None)
+        self._plan = None
 
     def to_adamw(
         self, kind: type[torch.optim.Optimizer] = AdamW, **options: Any
     ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LambdaLR]:
         """AdamW with this state, and a scheduler that goes on as this method would; then drop this one.
 
-        A probe under way ends here: the rise begins at the next step.
+        A probe under way ends here: the rise begins at the next step. An average is left behind.
 
         Args:
             kind: `AdamW`, or ``torch.optim.AdamW``; it takes over the buffers themselves.
@@ -270,6 +341,7 @@ class Accelerando(Optimizer):
             >>> float(adamw.state[p]["step"])
             5.0
         """
+        self._stop_averaging()
         outlooks = [
             self._outlook(g).ended(float(g["age"]), float(g["top"] or g["rate"])) for g in self.param_groups
         ]

@@ -23,6 +23,7 @@ def accelerando(
     weight_decay: float = 1e-3,
     total_steps: float = math.inf,
     scale: float | None = None,
+    evaluated: bool = False,
 ) -> list[Array]:
     """The trajectories of all tensors.
 
@@ -35,6 +36,8 @@ def accelerando(
         weight_decay: λ, decoupled, per unit of the relative rate.
         total_steps: T, infinite where it is not known.
         scale: the unit of rate; measured where it is None.
+        evaluated: give the trajectories of what is evaluated where T is not known: the average of the weights
+            since the probe's end.
     """
     b1, b2 = betas
     r = _unit(starts) if scale is None else scale
@@ -42,6 +45,7 @@ def accelerando(
     m, v, t = [np.zeros_like(p) for p in x], [np.zeros_like(p) for p in x], [0] * len(x)
     probe = _Probe(total_steps)
     paths = [[p] for p in x]
+    averages, averaged = list(x), [[p] for p in x]
     for step in gradients:
         net = gross = 0.0
         for i, g in enumerate(step):
@@ -55,9 +59,12 @@ def accelerando(
                 m[i] = b1 * m[i] + (1 - b1) * g
                 rate = min(lr * 10.0 ** min(t[i] - 1, 30), probe.rate * r)
                 x[i] = x[i] * (1 - rate / r * weight_decay) - rate * m[i] / (1 - b1 ** t[i]) / size
+                share = probe.share()
+                averages[i] = (1 - share) * averages[i] + share * x[i]
             paths[i].append(x[i])
+            averaged[i].append(averages[i])
         probe.decide(net, gross)
-    return [np.stack(path) for path in paths]
+    return [np.stack(path) for path in (averaged if evaluated else paths)]
 
 
 class _Probe:
@@ -79,6 +86,12 @@ class _Probe:
             self.pause()
         if self.crossed:
             self.rate = self.planned()
+
+    def share(self) -> float:
+        """How much of this step's weights the average takes in: all of them as long as the probe lasts."""
+        if not self.crossed:
+            return 1.0
+        return 9 / (self.age + 1 - self.crossed + 8)
 
     def pause(self) -> None:
         """No reading: it counts as one like the last."""
