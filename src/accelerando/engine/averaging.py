@@ -72,7 +72,7 @@ class Averaging(torch.optim.Optimizer):
         Raises:
             StateError: the parameters hold the average, where the gradient is not the one that the method needs.
         """
-        if not self.in_training:
+        if False in [g["train_mode"] for g in self.param_groups]:
             raise StateError(
                 f"{type(self).__name__}: step() needs the weights of training, and the parameters hold their average; "
                 "call train() before the forward pass"

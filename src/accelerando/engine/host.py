@@ -9,8 +9,17 @@ from typing import Any
 from accelerando.engine.anatomy import Rule
 from accelerando.engine.fields import number
 from accelerando.engine.lowering import Dialect, Names, render
+from accelerando.engine.passes import needed_for
 
-HOST = Dialect("{}")
+HOST = Dialect(
+    "{}",
+    {
+        "minimum": "({0} if {0} < {1} or {0} != {0} else {1})",
+        "maximum": "({0} if {0} > {1} or {0} != {0} else {1})",
+        "where": "({1} if {0} else {2})",
+    },
+)
+"""A call costs Python more than what is written here does."""
 
 
 def div(a: float, b: float) -> float:
@@ -89,12 +98,13 @@ def row_source(rule: Rule) -> str:
     names = Names({"h", "t", "m", "number", *_TABLE})
     environment = {"t": "t"} | {n: f"number(m[{n!r}])" for n in rule.memory}
     lines = []
-    wanted = {*rule.scalars.arguments, *rule.columns}
+    scalars = needed_for(rule.scalars, [c for c in rule.columns if c in rule.scalars.results])
+    wanted = {*scalars.arguments, *rule.columns}
     for name, text in rule.seen.items():
         if name in wanted:
             environment[name] = names.fresh(name)
             lines.append(f"{environment[name]} = number({text})")
-    body, results = render(rule.scalars, environment, names, HOST)
+    body, results = render(scalars, environment, names, HOST)
     environment |= results
     returned = "".join(f"{environment[c]}, " for c in rule.columns)
     return _text("row", "h, t, m", [*lines, *body, f"return ({returned})"])

@@ -18,6 +18,8 @@ class Dialect:
 
     literal: str
     """A format with one field: ``f({})`` writes 0.5 as ``f(0.5)``."""
+    inline: Mapping[str, str] = field(default_factory=dict)
+    """Operation → how it is written out, where what it would write twice is a name or a literal."""
 
 
 @dataclass
@@ -78,11 +80,20 @@ class _Writer:
             case ast.UnaryOp(operand=operand):
                 return f"(-{self._write(operand)})"
             case ast.BinOp(left=left, op=op, right=right) if type(op) in _CALL:
-                return f"{_CALL[type(op)]}({self.write(left)}, {self.write(right)})"
+                return self._call(_CALL[type(op)], [left, right])
             case ast.BinOp(left=left, op=op, right=right):
                 return f"({self._write(left)} {_SYMBOL[type(op)]} {self._write(right)})"
             case ast.Compare(left=left, ops=[op], comparators=[right]):
                 return f"({self._write(left)} {_SYMBOL[type(op)]} {self._write(right)})"
             case ast.Call(func=ast.Name(id=name), args=arguments) if name in OPERATIONS:
-                return f"{name}({', '.join(self.write(a) for a in arguments)})"
+                return self._call(name, arguments)
         raise AssertionError(ast.dump(node))
+
+    def _call(self, name: str, arguments: list[ast.expr]) -> str:
+        inline, texts = self.dialect.inline.get(name), [self._write(a) for a in arguments]
+        if inline is not None and all(
+            text.isidentifier() or isinstance(node, ast.Constant) or inline.count(f"{{{k}}}") == 1
+            for k, (node, text) in enumerate(zip(arguments, texts, strict=True))
+        ):
+            return inline.format(*texts)
+        return f"{name}({', '.join(self.write(a) for a in arguments)})"

@@ -264,35 +264,36 @@ class _Step:
         for lot, parts, table in zip(self.lots, self.plan.segments, sums, strict=True):
             if not lot.rule.sums or lot.settles or table is None:
                 continue
-            for part in parts:
-                for k, name in enumerate(lot.rule.sums):
-                    terms.setdefault((id(part.group), name), []).extend(
-                        table[part.begin : part.end, k].tolist()
-                    )
+            for name, column in zip(lot.rule.sums, table.T.tolist(), strict=True):
+                for part in parts:
+                    terms.setdefault((id(part.group), name), []).extend(column[part.begin : part.end])
         for member, own in absent:
             for name, value in own.items():
                 terms.setdefault((id(member.group), name), []).append(value)
         per_group: dict[int, dict[str, float]] = {}
-        everything: dict[str, list[float]] = {}
         for (key, name), values in terms.items():
             per_group.setdefault(key, {})[name] = _total(values)
-            everything.setdefault(name, []).extend(values)
         if len(per_group) == 1:
             return per_group, next(iter(per_group.values()))
+        everything: dict[str, list[float]] = {}
+        for (_, name), values in terms.items():
+            everything.setdefault(name, []).extend(values)
         return per_group, {name: _total(values) for name, values in everything.items()}
 
     def _decide_group(
         self, rule: Rule, group: dict[str, Any], mine: Mapping[str, float], everything: Mapping[str, float]
     ) -> Mapping[str, float]:
-        scoped = {"group": mine, "all": everything}
-        totals = {name: scoped[scope].get(name, 0.0) for name, scope in rule.sums.items()}
+        totals = {
+            name: (everything if scope == "all" else mine).get(name, 0.0) for name, scope in rule.sums.items()
+        }
         row = self.first_rows.get(id(group))
         if row is None:  # a group without a gradient is as old as its oldest parameter
             states = [self.plan.optimizer.state[p] for p in group["params"] if p in self.plan.optimizer.state]
             age = max((float(s["step"]) for s in states if s), default=0.0)
             row = host.row(rule)(group, max(age, 1.0), group)
         results = _ask(rule, totals, row, group)
-        self.remembered.append((group, {n: results[n] for n in rule.memory}))
+        kept = {n: results[n] for n in rule.memory} if rule.decided else results
+        self.remembered.append((group, kept))
         return results
 
     def _decide_tensors(
