@@ -118,18 +118,26 @@ class Own(Stepper):
     def __init__(self, model: nn.Module, steps: int, lr: float, **options: Any) -> None:
         from accelerando import Accelerando
 
-        self.optimizer = Accelerando(trainable(model), lr, total_steps=steps, **options)
+        self.optimizer = Accelerando(trainable(model), lr, **({"total_steps": steps} | options))
         self.rate = 0.0
 
     def step(self, loss: float) -> None:
         self.optimizer.step()
         self.rate = self.optimizer.trace()[-1].rate
 
+    def finish(self) -> None:
+        self.optimizer.eval()
+
     def told(self) -> dict[str, Any]:
         return {
             "found": self.optimizer.found_lr(),
             "climb": sum(r.movement == "probe" for r in self.optimizer.trace()),
         }
+
+
+def endless(model: nn.Module, steps: int, lr: float) -> Stepper:
+    """Ours without being told when it ends, judged at its average."""
+    return Own(model, steps, lr, total_steps=None)
 
 
 METHODS: dict[str, Callable[..., Stepper]] = {
@@ -145,6 +153,7 @@ METHODS: dict[str, Callable[..., Stepper]] = {
     "schedule-free": ScheduleFree,
     "AGREE": Agree,
     "accelerando": Own,
+    "endless": endless,
 }  # fmt: skip
 
 

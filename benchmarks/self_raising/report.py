@@ -22,9 +22,9 @@ NAMES = {
     "accelerando": "Accelerando", "PJ": "PJ (one-shot Polyak)", "prodigy": "Prodigy + cosine",
     "prodigy safe": "Prodigy (bias correction, safeguard) + cosine", "d-adaptation": "D-Adaptation Adam + cosine",
     "schedule-free": "Schedule-Free AdamW, 2.5e-3", "adamw w5 cosine": "AdamW, blind",
-    "AGREE": "AGREE",
+    "AGREE": "AGREE", "endless": "Accelerando that does not know the end, averaged",
 }  # fmt: skip
-USUAL = {f"{method} {lr:g}" for method, lr in PEERS} | {"accelerando 1e-06"}
+USUAL = {f"{method} {lr:g}" for method, lr in PEERS} | {"accelerando 1e-06", "endless 1e-06"}
 STARTING = ("accelerando", "prodigy", "d-adaptation", "schedule-free")
 """The methods that were run from every start."""
 

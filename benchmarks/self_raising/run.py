@@ -2,7 +2,8 @@
 
 Every run is a line of ``runs.jsonl``; a run that is there is not repeated, so the script may be stopped at any
 time. Stages: ``tune`` (the AdamW grid, the winner on fresh seeds), ``peers``, ``own``, ``starts`` (the peers from
-every start), and the same with a suffix or prefix for the rescaled, the large and the locked workloads.
+every start), ``endless`` (ours that is not told when the run ends), and the same with a suffix or prefix for the
+rescaled, the large and the locked workloads.
 """
 
 import argparse
@@ -106,14 +107,20 @@ def peers(runs: Runs, workloads: Iterable[str]) -> None:
 
 
 def own(runs: Runs, workloads: Iterable[str]) -> None:
-    """From the default start on every fresh seed; then from the other starts on the first one."""
+    """From the default start, then from the others."""
+    for lr in (1e-6, 1.0, 1e-8, 1e-4, 1e-2):
+        for seed in FRESH:
+            for workload in workloads:
+                if seed in fresh(workload):
+                    runs.get(workload, "accelerando", lr, seed)
+
+
+def endless(runs: Runs, workloads: Iterable[str]) -> None:
+    """Ours that is not told when the run ends."""
     for seed in FRESH:
         for workload in workloads:
             if seed in fresh(workload):
-                runs.get(workload, "accelerando", 1e-6, seed)
-    for lr in (1.0, 1e-8, 1e-4, 1e-2):
-        for workload in workloads:
-            runs.get(workload, "accelerando", lr, FRESH[0])
+                runs.get(workload, "endless", 1e-6, seed)
 
 
 def starts(runs: Runs, workloads: Iterable[str]) -> None:
@@ -127,7 +134,7 @@ def starts(runs: Runs, workloads: Iterable[str]) -> None:
 STAGES: dict[str, tuple[Callable[[Runs, Iterable[str]], None], Iterable[str]]] = {
     "tune": (tune, WORKLOADS), "peers": (peers, WORKLOADS), "own": (own, WORKLOADS), "starts": (starts, WORKLOADS),
     "tune-scale": (tune, SCALES), "own-scale": (own, SCALES), "tune-gpt": (tune, LARGE), "peers-gpt": (peers, LARGE),
-    "own-gpt": (own, LARGE),
+    "own-gpt": (own, LARGE), "endless": (endless, WORKLOADS | LARGE),
     "locked-tune": (tune, LOCKED), "locked-peers": (peers, LOCKED), "locked": (own, LOCKED),
 }  # fmt: skip
 

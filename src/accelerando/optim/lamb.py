@@ -55,17 +55,17 @@ class LAMB(Optimizer):
     def scalars(t, beta1, beta2):
         rest1 = 1 - beta1
         rest2 = 1 - beta2
-        bias1 = 1 - beta1**t
-        bias2 = 1 - beta2**t
-        return rest1, rest2, bias1, bias2
+        unbias1 = 1 / (1 - beta1**t)
+        unbias2 = 1 / (1 - beta2**t)
+        return rest1, rest2, unbias1, unbias2
 
     @staticmethod
     def direction(
-        p, g, exp_avg, exp_avg_sq, beta1, rest1, bias1, beta2, rest2, bias2, eps, weight_decay
+        p, g, exp_avg, exp_avg_sq, beta1, rest1, unbias1, beta2, rest2, unbias2, eps, weight_decay
     ):  # fmt: skip
         exp_avg = beta1 * exp_avg + rest1 * g
         exp_avg_sq = beta2 * exp_avg_sq + rest2 * (g * g)
-        u = (exp_avg / bias1) / (sqrt(exp_avg_sq / bias2) + eps) + weight_decay * p
+        u = (unbias1 * exp_avg) / (sqrt(unbias2 * exp_avg_sq) + eps) + weight_decay * p
         pp = p * p
         uu = u * u
         return u, exp_avg, exp_avg_sq, pp, uu
