@@ -65,7 +65,7 @@ class LAMB(Optimizer):
     ):  # fmt: skip
         exp_avg = beta1 * exp_avg + rest1 * g
         exp_avg_sq = beta2 * exp_avg_sq + rest2 * (g * g)
-        u = (unbias1 * exp_avg) / (sqrt(unbias2 * exp_avg_sq) + eps) + weight_decay * p
+        u = unbias1 * (exp_avg / (sqrt(unbias2 * exp_avg_sq) + eps)) + weight_decay * p
         pp = p * p
         uu = u * u
         return u, exp_avg, exp_avg_sq, pp, uu
