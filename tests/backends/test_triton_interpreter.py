@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("triton")
-SUITE = Path(__file__).with_name("under_interpreter.py")
+SUITE = Path(__file__).with_name("interpreted")
 
 
 def test_kernels_equal_eager_under_the_interpreter():
