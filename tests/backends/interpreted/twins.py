@@ -95,7 +95,7 @@ class Twins:
         for a, b in zip(self.eager.param_groups, self.device.param_groups, strict=True):
             for name in self.eager.rule_of(a).memory:
                 if name in a:
-                    # a sum in which terms cancel takes over the last bit of torch's square root
+                    # where terms cancel, the last bit of torch's square root shows, and blocks added in float32
                     assert float(b[name]) == pytest.approx(float(a[name]), rel=1e-6)
                     b[name].fill_(float(a[name]))
 
