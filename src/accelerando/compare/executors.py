@@ -1,11 +1,11 @@
 """Making the executor that was asked for, and planning on it while it starts."""
 
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from accelerando.compare.cores import cores
 from accelerando.compare.executor import Executor
 from accelerando.compare.records import Experiment
 from accelerando.compare.spec import Spec
@@ -68,11 +68,6 @@ def make(spec: Spec, device: str, folder: Path, workers: "Local | None" = None) 
 
     count = spec.workers or min(cores(), PER_ACCELERATOR * accelerators or cores())
     return Local(count, folder / "log", accelerators if device == "cuda" else 0)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _bare() -> bool:

@@ -7,6 +7,7 @@ hash is checked there.
 
 from typing import Any
 
+from accelerando.compare.cores import cores
 from accelerando.compare.executor import Job, Result
 from accelerando.compare.worker import execute
 from accelerando.errors import BackendUnavailable, TaskError
@@ -78,8 +79,6 @@ def _connect(ray: Any, workers: int | None) -> None:
     try:
         ray.init(address="auto", **quiet)
     except ConnectionError:
-        from accelerando.compare.executors import cores
-
         ray.init(
             num_cpus=workers or cores(), object_store_memory=STORE_BYTES, include_dashboard=False, **quiet
         )
