@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from accelerando.compare.assemble import Stepper, build, find
-from accelerando.compare.pace import evenly, spacing
+from accelerando.compare.pace import due, evenly
 from accelerando.compare.records import Outcome, Trial
 from accelerando.compare.resolve import Resolved, place_of
 from accelerando.compare.strategy import parse
@@ -73,7 +73,7 @@ class _Session:
         optimizer, steppers = build(strategy, find(strategy), parameters, trial.rate, trial.steps)
         torch.manual_seed(trial.seed)
         if trial.readings:
-            self.lens = measure(optimizer)
+            self.lens = measure(optimizer, every=None)
         try:
             self.evaluate(model, optimizer, 0)
             self.loop(model, optimizer, steppers)
@@ -96,9 +96,11 @@ class _Session:
             if step == 1:
                 self.check(loss)
             loss.backward()  # type: ignore[no-untyped-call]
-            if self.lens is not None:
-                self.lens.every = spacing(step, widest)
-            optimizer.step()
+            if self.lens is not None and due(step, widest):
+                with self.lens.at(step):
+                    optimizer.step()
+            else:
+                optimizer.step()
             for stepper in steppers:
                 stepper(loss)
             if step % every == 0 or step == 1:
