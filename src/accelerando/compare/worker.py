@@ -16,7 +16,7 @@ import threading
 from queue import SimpleQueue
 from typing import Any
 
-from accelerando.compare.records import Trial, canonical
+from accelerando.compare.records import Trial, written
 from accelerando.errors import AccelerandoError, TaskError
 
 _TASKS: dict[str, Any] = {}
@@ -67,7 +67,7 @@ def main() -> None:
         if "log" in words:
             _print_to(words["log"])
             continue
-        answers.write(canonical(_planned(words) if "plan" in words else _executed(words)) + "\n")
+        answers.write(written(_planned(words) if "plan" in words else _executed(words)) + "\n")
         answers.flush()
         sys.stdout.flush()
 
