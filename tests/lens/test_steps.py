@@ -174,3 +174,20 @@ def test_nothing_is_left_on_the_optimizer_between_steps_that_are_read(cls):
     assert not optimizer._optimizer_step_pre_hooks and not optimizer._optimizer_step_post_hooks
     assert measured.readings[0].step == 1
     assert {r.step for r in measured.readings} <= {1, 2}
+
+
+def test_a_lens_and_two_measures_read_the_same_step_of_ours():
+    w = nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimizer = acc.AdamW([w], lr=0.1)
+    with (
+        acc.Lens(optimizer, every=1) as lens,
+        measure(optimizer) as one,
+        measure(optimizer, every=None) as other,
+    ):
+        for step in range(1, 4):
+            w.grad = torch.tensor([1.0, 2.0])
+            with other.at(step):
+                optimizer.step()
+    gains = [row["gain"] for row in lens.table("group")]
+    assert len(gains) == 3
+    assert [r.gain for r in one.readings] == [r.gain for r in other.readings] == pytest.approx(gains)
