@@ -20,7 +20,7 @@ from accelerando.errors import TaskError
 from accelerando.lens.measure import Measure, Reading, measure, rise_of
 
 if TYPE_CHECKING:
-    from accelerando.compare.task import Batch, Task
+    from accelerando.compare.task import Task
 
 LOSSES = 100
 """How many training losses are kept."""
@@ -86,11 +86,15 @@ class _Session:
         stops = {round(steps * k / self.trial.evals) for k in range(1, self.trial.evals + 1)} | {steps}
         every = max(1, steps // LOSSES)
         widest = evenly(steps, self.trial.readings) if self.lens is not None else 0
-        batches = iter(task.batches(self.trial.seed))
+        batches, here = iter(task.batches(self.trial.seed)), self.device.type == "cpu"
         model.train()
         started = perf_counter()
         for step in range(1, steps + 1):
-            batch = self.batch(batches, step)
+            batch = next(batches, None)
+            if batch is None:
+                raise self.ended(step)
+            if not here:
+                batch = tuple(tensor.to(self.device, non_blocking=True) for tensor in batch)
             optimizer.zero_grad(set_to_none=True)
             loss = task.loss(model, batch)
             if step == 1:
@@ -111,16 +115,12 @@ class _Session:
                 self.evaluate(model, optimizer, step)
                 started = perf_counter()
 
-    def batch(self, batches: "Iterator[Batch]", step: int) -> "Batch":
-        batch = next(batches, None)
-        if batch is None:
-            raise TaskError(
-                f"{self.task.name}: batches({self.trial.seed}) ended after {step - 1} of {self.trial.steps} "
-                f"updates; make it endless (while True: yield …), or ask for --steps {max(1, step - 1)}"
-            )
-        if self.device.type == "cpu":
-            return batch
-        return tuple(tensor.to(self.device, non_blocking=True) for tensor in batch)
+    def ended(self, step: int) -> TaskError:
+        """There was no batch for that step."""
+        return TaskError(
+            f"{self.task.name}: batches({self.trial.seed}) ended after {step - 1} of {self.trial.steps} "
+            f"updates; make it endless (while True: yield …), or ask for --steps {max(1, step - 1)}"
+        )
 
     def check(self, loss: Any) -> None:
         """The first loss tells whether the task can be trained at all."""

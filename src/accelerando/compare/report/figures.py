@@ -199,7 +199,7 @@ def png(panel: Panel, digest: Digest, key: str, say: Words) -> bytes:
         format="png",
         dpi=_DPI,
         metadata={"Software": "accelerando"},
-        pil_kwargs={"compress_level": 2},
+        pil_kwargs={"compress_level": 1},
     )
     return written.getvalue()
 
