@@ -97,6 +97,13 @@ def test_ids_are_unique_and_every_reference_has_one(written, page):
     assert wanted and wanted <= set(page.ids)
 
 
+def test_what_panels_share_is_on_the_page_once(page):
+    for key in ("robustness", "curves", "rates"):
+        assert page.ids.count(f"{key}-frame") == 1
+        used = [value for tag, name, value in page.attributes if (tag, name) == ("use", "href")]
+        assert used.count(f"#{key}-frame") == 6 - 1
+
+
 def test_every_strategy_every_section_and_the_command_are_there(comparison, page):
     experiment, _ = comparison
     text = "".join(page.text)

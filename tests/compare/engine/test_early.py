@@ -113,3 +113,9 @@ def test_a_worker_killed_while_it_plans_is_replaced(bowl):
         os.kill(doomed, signal.SIGKILL)
         assert executors.planned(spec, workers) == executors.planned(spec, None)
         assert workers.pids() != [doomed]
+
+
+def test_a_worker_collects_garbage_again_once_it_has_imported():
+    program = "import gc, os; from accelerando.compare import worker; worker._warm()\n"
+    program += "assert gc.isenabled() and gc.get_freeze_count() > 100_000\n"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=120)
