@@ -19,6 +19,9 @@ Answer = dict[str, Any]
 SHORT = 200
 """Steps, where what is asked shows early."""
 
+CYCLES = 400
+"""Steps of two cycles."""
+
 
 def shown(x: float) -> str:
     """A number as the texts write it: three digits, and no more than are known."""
@@ -33,14 +36,13 @@ def adam() -> Answer:
         gains, norms, moves = (
             [change(r.series(f)) for r in runs] for f in ("gain", "grad_norm", "update_rms")
         )
-        rose = [r.rises[0] for r in runs if r.rises]
+        rose = [factor for _, factor in (r.rise for r in runs if r.rise)]
         said |= {
             f"{name}.gain": shown(centre(gains)),
             f"{name}.gradient": shown(1 / centre(norms)),
             f"{name}.step": shown(centre(moves)),
             f"{name}.rose": f"{len(rose)} of {len(runs)}",
-            f"{name}.factor": shown(centre([r.factor for r in rose])) if rose else "none",
-            f"{name}.cause": ", ".join(sorted({r.cause for r in rose})) or "none",
+            f"{name}.factor": shown(centre(rose)) if rose else "none",
         }
         first = runs[0]
         plots[name] = {"step": first.steps} | {
@@ -110,9 +112,10 @@ def lamb() -> Answer:
     """The trust ratio over time, and whether it goes with agreement."""
     said, plots = {}, {}
     for name in ("digits", "digits-autoencoder", "mnist1d"):
-        rises, with_agreement, with_norm, rose = [], [], [], 0
+        rises, with_agreement, with_norm = [], [], []
+        found, even, grown = [], [], []
         for seed in SEEDS:
-            seen = run(name, partial(accelerando.LAMB, lr=1e-2), seed, steps=SHORT)
+            seen = run(name, partial(accelerando.LAMB, lr=1e-2), seed)
             weights = [
                 r for r in seen.tensors if r["tensor"].endswith("weight") and r["trust_ratio"] and r["gain"]
             ]
@@ -124,7 +127,10 @@ def lamb() -> Answer:
                 rises.append(change(trust))
                 with_agreement.append(correlation(trust, [r["log_agreement"] for r in rows]))
                 with_norm.append(correlation(trust, [r["update_rms"] for r in rows]))
-            rose += bool(seen.rises)
+            found.append(seen.rise)
+            even.append(seen.evenly)
+            lengths = seen.series("update_rms")
+            grown.append(lengths[-1] / lengths[0])
             if seed == 0:
                 plots[name] = {
                     "series": {
@@ -138,7 +144,11 @@ def lamb() -> Answer:
             f"{name}.trust": shown(centre(rises)),
             f"{name}.agreement": f"{np.median(with_agreement):+.2f}",
             f"{name}.weights": f"{np.median(with_norm):+.2f}",
-            f"{name}.rose": f"{rose} of {len(SEEDS)}",
+            f"{name}.rose": f"{sum(map(bool, found))} of {len(SEEDS)}",
+            f"{name}.factor": shown(centre([r[1] for r in found if r])) if any(found) else "none",
+            f"{name}.step": shown(float(np.median([r[0] for r in found if r]))) if any(found) else "none",
+            f"{name}.even": f"{sum(even)} of {len(SEEDS)}",
+            f"{name}.length": shown(centre(grown)),
         }
     return {"said": said | _trust_by_hand(), "plots": plots}
 
@@ -180,6 +190,7 @@ def cyclic() -> Answer:
                     partial(torch.optim.Adam, lr=1e-3),
                     seed,
                     every=1,
+                    steps=CYCLES,
                     schedule=partial(cycle, momentum=momentum),
                 )
                 for seed in SEEDS
@@ -229,7 +240,7 @@ def prodigy() -> Answer:
             f"{name}.end": shown(centre([d[-1] for d in ds])),
             f"{name}.soon": shown(float(np.median(soon))),
             f"{name}.falls": str(sum(b < a * (1 - 1e-9) for d in ds for a, b in pairwise(d))),
-            f"{name}.rose": f"{sum(bool(r.rises) for r in runs)} of {len(runs)}",
+            f"{name}.rose": f"{sum(bool(r.rise) for r in runs)} of {len(runs)}",
         }
         plots[name] = {"step": runs[0].steps, "d": ds[0]}
     stuck = [_in_bfloat16(seed, 1e-6) for seed in SEEDS]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,11 @@ import torch
 
 from accelerando import Lens
 from accelerando.compare import tasks
-from accelerando.lens import Event, Rise
+from accelerando.compare.pace import due, evenly
+from accelerando.compare.plan import READINGS
+from accelerando.lens import Event, measure, rise_of
 
 SEEDS = range(3)
-STEPS = {"text": 120}
-MOST = 400
 
 Make = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
 Schedule = Callable[[torch.optim.Optimizer, int], Any]
@@ -22,12 +23,14 @@ Schedule = Callable[[torch.optim.Optimizer, int], Any]
 
 @dataclass(frozen=True)
 class Run:
-    """What the lens saw."""
+    """What the lens saw, and the rise that a comparison would have found."""
 
     groups: list[dict[str, Any]]
     tensors: list[dict[str, Any]]
-    rises: list[Rise]
     events: list[Event]
+    rise: tuple[int, float] | None = None
+    evenly: bool = False
+    """Whether the lens, which reads evenly, finds one too."""
 
     def series(self, field: str) -> list[float]:
         """A number of the whole step over time."""
@@ -39,35 +42,44 @@ class Run:
         return [row["step"] for row in self.groups]
 
 
-def steps_of(name: str) -> int:
-    """How many steps of a task are watched."""
-    return STEPS.get(name, min(MOST, tasks.load(name).steps))
-
-
 def run(
     name: str,
     make: Make,
     seed: int,
     *,
-    every: int = 4,
+    every: int = 0,
     schedule: Schedule | None = None,
     steps: int | None = None,
     scale: float = 1.0,
 ) -> Run:
-    """Train a bundled task and watch it; the loss that is differentiated is ``scale`` times the task's."""
-    task, count = tasks.load(name), steps or steps_of(name)
+    """Train a bundled task, for its budget or ``steps``, and watch it.
+
+    What is differentiated is ``scale`` times its loss, and what is sampled every step that ``every`` says, or some 150.
+    For the rise it is read as `accelerando compare` reads a trial: densely at first, then evenly.
+    """
+    task = tasks.load(name)
+    count = steps or task.steps
+    widest = evenly(count, READINGS)
     torch.manual_seed(seed)
     model = task.model()
     optimizer = make(model.parameters())
     scheduler = schedule(optimizer, count) if schedule else None
-    with Lens(optimizer, model=model, every=every, limit=10**6) as lens:
-        for _, batch in zip(range(count), task.batches(seed), strict=False):
+    measured = measure(optimizer, every=None)
+    with Lens(optimizer, model=model, every=every or max(4, count // 150), limit=10**6) as lens:
+        for step, batch in zip(range(1, count + 1), task.batches(seed), strict=False):
             optimizer.zero_grad()
             (scale * task.loss(model, batch)).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            with measured.at(step) if due(step, widest) else nullcontext():
+                optimizer.step()
             if scheduler is not None:
                 scheduler.step()
-    return Run(lens.table("group"), lens.table("tensor"), lens.rose(), lens.events())
+    return Run(
+        lens.table("group"),
+        lens.table("tensor"),
+        lens.events(),
+        rise_of(measured.readings),
+        bool(lens.rose()),
+    )
 
 
 def given(make: Make, gradients: Sequence[torch.Tensor], every: int = 1) -> Run:
@@ -78,7 +90,7 @@ def given(make: Make, gradients: Sequence[torch.Tensor], every: int = 1) -> Run:
         for g in gradients:
             p.grad = g.clone()
             optimizer.step()
-    return Run(lens.table("group"), lens.table("tensor"), lens.rose(), lens.events())
+    return Run(lens.table("group"), lens.table("tensor"), lens.events())
 
 
 def change(series: Sequence[float]) -> float:

@@ -92,7 +92,7 @@ def _drive(
     from accelerando.compare.store import Store
 
     folder = spec.folder
-    with Store(folder) as store, report.Apart() as apart:
+    with Store(folder) as store:
         _notify(store, experiment.task)
         with Live() as live:
             driver = Driver(experiment, reference, store, live)
@@ -113,7 +113,7 @@ def _drive(
             )
             sys.exit(INTERRUPTED)
         driver.check()
-        show(experiment, outcomes, folder, as_json, lang, apart)
+        show(experiment, outcomes, folder, as_json, lang)
         click.echo(
             f"{progress.done} trials ({progress.resumed} of them from before) in {progress.seconds:.0f} s",
             err=True,
@@ -144,13 +144,15 @@ def _run(driver: Any, spec: Any, workers: Any) -> bool:
     return False
 
 
-def show(experiment: Any, outcomes: Any, folder: Path, as_json: bool, lang: Any, apart: Any = None) -> None:
+def show(experiment: Any, outcomes: Any, folder: Path, as_json: bool, lang: Any) -> None:
     """Write the report and print the table, or the results as JSON."""
     from rich.console import Console
 
     from accelerando.compare import report
 
-    report.write(experiment, outcomes, folder, lang, apart)
+    report.write(experiment, outcomes, folder, lang)
+    if lang == "zh" and not report.titled(lang):
+        click.echo("no font with Chinese characters was found: the PNG figures have English titles", err=True)
     if as_json:
         click.echo(json.dumps(summary(experiment, outcomes), ensure_ascii=False, indent=1))
     else:

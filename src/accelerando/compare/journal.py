@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from accelerando.compare.records import Outcome, canonical
+from accelerando.compare.records import Outcome, written
 
 FORMAT = "accelerando.trial/1"
 
@@ -28,7 +28,7 @@ def write(path: Path, outcome: Outcome) -> None:
     Raises:
         OSError: The disk is full, the folder read-only, …; what was half written is cut off again.
     """
-    text = "".join(canonical(line) + "\n" for line in _lines(outcome)).encode()
+    text = "".join(f"{written(line)}\n" for line in _lines(outcome)).encode()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
         size = os.fstat(descriptor).st_size

@@ -22,3 +22,12 @@ def spacing(step: int, widest: int) -> int:
     [1, 1, 2, 4, 8, 8]
     """
     return min(widest, 1 << (max(1, step // EARLY).bit_length() - 1))
+
+
+def due(step: int, widest: int) -> bool:
+    """Whether that step, counted from 1, is read.
+
+    >>> [step for step in range(1, 100) if due(step, 8)][-6:]
+    [77, 81, 85, 89, 93, 97]
+    """
+    return (step - 1) % spacing(step, widest) == 0

@@ -25,20 +25,26 @@ def number(value: float | str) -> float:
 
 def plain(value: Any) -> Any:
     """``value`` in JSON's words: tuples become lists, floats that are not finite become strings."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, float):
+        return (
+            value if math.isfinite(value) else "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"
+        )
+    if value is None or isinstance(value, (str, int)):
+        return value
     if isinstance(value, (list, tuple)):
         return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
     return value
 
 
 def canonical(value: Any) -> str:
     """One text for one value: sorted keys, no spaces, shortest floats, no NaN."""
-    return json.dumps(
-        plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    )
+    return written(plain(value))
+
+
+written = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+"""`canonical` of what is in JSON's words already."""
 
 
 @dataclass(frozen=True)

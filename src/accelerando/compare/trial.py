@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from accelerando.compare.assemble import Stepper, build, find
-from accelerando.compare.pace import evenly, spacing
+from accelerando.compare.pace import due, evenly
 from accelerando.compare.records import Outcome, Trial
 from accelerando.compare.resolve import Resolved, place_of
 from accelerando.compare.strategy import parse
@@ -20,7 +20,7 @@ from accelerando.errors import TaskError
 from accelerando.lens.measure import Measure, Reading, measure, rise_of
 
 if TYPE_CHECKING:
-    from accelerando.compare.task import Batch, Task
+    from accelerando.compare.task import Task
 
 LOSSES = 100
 """How many training losses are kept."""
@@ -73,7 +73,7 @@ class _Session:
         optimizer, steppers = build(strategy, find(strategy), parameters, trial.rate, trial.steps)
         torch.manual_seed(trial.seed)
         if trial.readings:
-            self.lens = measure(optimizer)
+            self.lens = measure(optimizer, every=None)
         try:
             self.evaluate(model, optimizer, 0)
             self.loop(model, optimizer, steppers)
@@ -86,19 +86,25 @@ class _Session:
         stops = {round(steps * k / self.trial.evals) for k in range(1, self.trial.evals + 1)} | {steps}
         every = max(1, steps // LOSSES)
         widest = evenly(steps, self.trial.readings) if self.lens is not None else 0
-        batches = iter(task.batches(self.trial.seed))
+        batches, here = iter(task.batches(self.trial.seed)), self.device.type == "cpu"
         model.train()
         started = perf_counter()
         for step in range(1, steps + 1):
-            batch = self.batch(batches, step)
+            batch = next(batches, None)
+            if batch is None:
+                raise self.ended(step)
+            if not here:
+                batch = tuple(tensor.to(self.device, non_blocking=True) for tensor in batch)
             optimizer.zero_grad(set_to_none=True)
             loss = task.loss(model, batch)
             if step == 1:
                 self.check(loss)
             loss.backward()  # type: ignore[no-untyped-call]
-            if self.lens is not None:
-                self.lens.every = spacing(step, widest)
-            optimizer.step()
+            if self.lens is not None and due(step, widest):
+                with self.lens.at(step):
+                    optimizer.step()
+            else:
+                optimizer.step()
             for stepper in steppers:
                 stepper(loss)
             if step % every == 0 or step == 1:
@@ -109,16 +115,12 @@ class _Session:
                 self.evaluate(model, optimizer, step)
                 started = perf_counter()
 
-    def batch(self, batches: "Iterator[Batch]", step: int) -> "Batch":
-        batch = next(batches, None)
-        if batch is None:
-            raise TaskError(
-                f"{self.task.name}: batches({self.trial.seed}) ended after {step - 1} of {self.trial.steps} "
-                f"updates; make it endless (while True: yield …), or ask for --steps {max(1, step - 1)}"
-            )
-        if self.device.type == "cpu":
-            return batch
-        return tuple(tensor.to(self.device, non_blocking=True) for tensor in batch)
+    def ended(self, step: int) -> TaskError:
+        """There was no batch for that step."""
+        return TaskError(
+            f"{self.task.name}: batches({self.trial.seed}) ended after {step - 1} of {self.trial.steps} "
+            f"updates; make it endless (while True: yield …), or ask for --steps {max(1, step - 1)}"
+        )
 
     def check(self, loss: Any) -> None:
         """The first loss tells whether the task can be trained at all."""

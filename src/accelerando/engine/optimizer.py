@@ -152,11 +152,14 @@ class Optimizer(torch.optim.Optimizer):
         """Let the coming step yield its sums, with what decoupled decay leaves of each group's weights.
 
         Returns:
+            What everyone gets who asks for the same before that step.
             None where the step is made on a device as a whole, and is to be measured from outside.
         """
         if self._step_supports_amp_scaling or any(p.is_cuda for g in self.param_groups for p in g["params"]):
             return None
-        self._telemetry = Telemetry(self.param_groups, keep or [1.0] * len(self.param_groups))
+        asked = Telemetry(self.param_groups, keep or [1.0] * len(self.param_groups))
+        if self._telemetry is None or self._telemetry.keeps != asked.keeps:
+            self._telemetry = asked
         return self._telemetry
 
     def load_state_dict(self, state_dict: Any) -> None:

@@ -1,12 +1,13 @@
 """The smallest lens: one reading a step for a whole optimizer, of any library, through its step hooks.
 
 Nothing is patched. Before a step the weights and the rate are noted; after it the gradients are read, which a
-closure may have made only during the step, and the displacement.
+closure may have made only during the step, and the displacement. An optimizer of ours sums both while it steps.
 """
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType, TracebackType
 from typing import Any
@@ -15,10 +16,10 @@ import numpy as np
 import torch
 
 from accelerando.errors import HyperparameterError
-from accelerando.lens.flat import flat
 from accelerando.lens.rise import rise_of
-from accelerando.lens.snapshot import Call, Memories, Snapshot, moved
-from accelerando.lens.sums import Sums, summed
+from accelerando.lens.snapshot import Call
+from accelerando.lens.steps import Step, Steps
+from accelerando.lens.sums import Sums
 from accelerando.lens.unwrap import unwrap
 
 __all__ = ["Measure", "Reading", "measure", "rise_of"]
@@ -47,7 +48,7 @@ class Reading:
     displacement_norm: float
 
 
-def measure(optimizer: Any, every: int = 1) -> "Measure":
+def measure(optimizer: Any, every: int | None = 1) -> "Measure":
     """Measure ``optimizer``, or the one a wrapper holds, from now until closed.
 
     >>> import torch
@@ -72,29 +73,31 @@ class Measure:
     Args:
         optimizer: a `torch.optim.Optimizer`, or a wrapper around one (as ``.optimizer``, ``.optim`` or
             ``._optimizer``).
-        every: read the first step and each ``every``-th after it; between them a step costs one comparison.
+        every: read the first step and each ``every``-th after it; between them a step costs its hooks and one
+            comparison. None: read the steps made within `at`, and leave all others alone.
 
     Raises:
-        HyperparameterError: ``every`` is not a positive integer.
+        HyperparameterError: ``every`` is neither None nor a positive integer.
         UnsupportedTensorError: there is no optimizer inside.
     """
 
-    def __init__(self, optimizer: Any, every: int = 1) -> None:
-        if every < 1 or every != int(every):
-            raise HyperparameterError(f"measure: every must be an integer of at least 1, got {every}")
-        self.every = every
+    def __init__(self, optimizer: Any, every: int | None = 1) -> None:
+        if every is not None and (every < 1 or every != int(every)):
+            raise HyperparameterError(
+                f"measure: every must be an integer of at least 1, or None, got {every}"
+            )
+        self._every = every
         self._readings: list[Reading] = []
         self._pending: tuple[int, float, Sums, list[torch.Tensor]] | None = None
-        self._memories = Memories()
-        self._before: Snapshot | None = None
+        self._steps = Steps()
+        self._begun: Step | None = None
         self._open: FrameType | None = None
         self._calls = 0
         self._keep_gradients = True  # until a step shows that it leaves them alone
-        inside = unwrap(optimizer)
-        self._hooks = [
-            inside.register_step_pre_hook(self._pre),
-            inside.register_step_post_hook(self._post),
-        ]
+        self._inside = unwrap(optimizer)
+        self._hooks: list[torch.utils.hooks.RemovableHandle] = []
+        if every is not None:
+            self._attach()
 
     def __enter__(self) -> "Measure":
         return self
@@ -106,10 +109,49 @@ class Measure:
 
     def close(self) -> None:
         """Take the hooks off. The readings stay."""
+        self._detach()
+        self._steps = Steps()
+
+    @contextmanager
+    def at(self, step: int) -> Iterator[None]:
+        """Read the step made in here, as the ``step``-th; for a measure that reads no others.
+
+        >>> w = torch.nn.Parameter(torch.ones(3))
+        >>> sgd = torch.optim.SGD([w], lr=0.5)
+        >>> with measure(sgd, every=None) as measured:
+        ...     for step in range(1, 101):
+        ...         w.grad = torch.ones(3)
+        ...         if step % 50 == 0:
+        ...             with measured.at(step):
+        ...                 sgd.step()
+        ...         else:
+        ...             sgd.step()
+        >>> [reading.step for reading in measured.readings]
+        [50, 100]
+        """
+        told = self._steps.told(self._inside)
+        if told is not None:
+            self._calls = step
+            yield
+            self._take(told)
+            return
+        self._calls = step - 1
+        self._attach()
+        try:
+            yield
+        finally:
+            self._detach()
+
+    def _attach(self) -> None:
+        self._hooks = [
+            self._inside.register_step_pre_hook(self._pre),
+            self._inside.register_step_post_hook(self._post),
+        ]
+
+    def _detach(self) -> None:
         for hook in self._hooks:
             hook.remove()
-        self._before = self._open = None
-        self._memories = Memories()
+        self._hooks, self._begun, self._open = [], None, None
 
     @property
     def readings(self) -> tuple[Reading, ...]:
@@ -123,32 +165,34 @@ class Measure:
             return None  # a subclass that calls its parent's step: one step, though the hooks run twice
         self._open = caller
         self._calls += 1
-        self._before = None
-        if (self._calls - 1) % self.every:
+        self._begun = None
+        if self._every is not None and (self._calls - 1) % self._every:
             return None
         with torch.no_grad():
-            self._before = Snapshot(optimizer, self._memories, self._keep_gradients)
-            return self._before.watch(args, kwargs)
+            self._begun = self._steps.begin(optimizer, self._keep_gradients)
+            return self._begun.watch(args, kwargs)
 
     def _post(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         if sys._getframe(1) is not self._open:
             return
         self._open = None
-        before, self._before = self._before, None
-        if before is None:
-            return
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            self._take(begun)
+
+    def _take(self, begun: Step) -> None:
+        """Read a step that is over."""
         self._fetch()
-        self._keep_gradients = before.altered() or (self._keep_gradients and bool(self._readings))
-        rate = _nominal(before)
+        self._keep_gradients = begun.altered() or (self._keep_gradients and bool(self._readings))
         with torch.no_grad(), np.errstate(all="ignore"):
-            sums = _sums(before)
-        before.release()
-        if sums is None:
+            read = begun.read()
+        if read is None:
             return
+        rate, sums, owners = read
         if rate == 0 and not any(gg for gg, _, _ in sums.table(())):
             self._calls -= 1
             return
-        self._pending = (self._calls, rate, sums, [h.p for h in before.held if h.given() is not None])
+        self._pending = (self._calls, rate, sums, owners)
 
     def _fetch(self) -> None:
         if self._pending is None:
@@ -161,42 +205,6 @@ class Measure:
         g, d = math.sqrt(gg), math.sqrt(dd)
         alignment = max(-1.0, min(1.0, -gd / (g * d))) if d else 0.0
         self._readings.append(Reading(step, rate, d / g, alignment, -gd / gg, g, d))
-
-
-def _sums(before: Snapshot) -> Sums | None:
-    """⟨g,g⟩, ⟨g,d⟩, ⟨d,d⟩ of every parameter with a gradient; None without any."""
-    held = [(h, g) for h in before.held if (g := h.given()) is not None]
-    if not held:
-        return None
-    sums = Sums(len(held), 3)
-    now = [flat(h.p) for h, _ in held]
-    kinds: dict[float, list[int]] = {}
-    for row, (h, _) in enumerate(held):
-        kinds.setdefault(h.keep, []).append(row)
-    for keep, rows in kinds.items():
-        for block in before.blocks([(row, held[row][0]) for row in rows]):
-            g = block.gather(lambda row: held[row][1])
-            d = moved(block, block.gather(now.__getitem__), keep)
-            x, y = summed(g), summed(d)
-            for column, (a, b) in enumerate(((x, x), (x, y), (y, y))):
-                sums.add(block.segments, column, a, b)
-    return sums
-
-
-def _nominal(before: Snapshot) -> float:
-    """The rate the step found."""
-    sizes = [0] * len(before.groups)
-    for held in before.held:
-        sizes[held.group] += held.p.numel()
-    return mean_rate([(float(g.get("lr") or 0.0), n) for g, n in zip(before.groups, sizes, strict=True)])
-
-
-def mean_rate(rates: Sequence[tuple[float, int]]) -> float:
-    """The mean rate, weighted by how many weights have it; exact where all have the same."""
-    held = [(rate, size) for rate, size in rates if size]
-    if len({rate for rate, _ in held}) <= 1:
-        return held[0][0] if held else 0.0
-    return sum(rate * size for rate, size in held) / sum(size for _, size in held)
 
 
 def runs_in(inner: FrameType, outer: FrameType) -> bool:

@@ -97,6 +97,13 @@ def test_ids_are_unique_and_every_reference_has_one(written, page):
     assert wanted and wanted <= set(page.ids)
 
 
+def test_what_panels_share_is_on_the_page_once(page):
+    for key in ("robustness", "curves", "rates"):
+        assert page.ids.count(f"{key}-frame") == 1
+        used = [value for tag, name, value in page.attributes if (tag, name) == ("use", "href")]
+        assert used.count(f"#{key}-frame") == 6 - 1
+
+
 def test_every_strategy_every_section_and_the_command_are_there(comparison, page):
     experiment, _ = comparison
     text = "".join(page.text)
@@ -385,24 +392,37 @@ def _shown(renderable, width=200):
     return console.file.getvalue()
 
 
-def test_figures_drawn_apart_are_the_figures_drawn_here(comparison, tmp_path):
-    from accelerando.compare.report import figures, panels
-    from accelerando.compare.report.apart import FIGURES, Apart
-    from accelerando.compare.report.digest import digest
+def test_titles_of_pictures_are_chinese_where_a_font_is(comparison, tmp_path, monkeypatch):
+    from accelerando.compare.report import figures
 
-    made = digest(*comparison)
-    with Apart() as apart:
-        apart.begin(made)
-        paths = apart.end(tmp_path)
-    assert [path.name for path in paths] == [f"{key}.png" for key in FIGURES]
-    for key, path in zip(FIGURES, paths, strict=True):
-        assert path.read_bytes() == figures.png(getattr(panels, key), made, key)
+    report.write(*comparison, tmp_path / "en")
+    for font, differ in (("", False), (figures.chinese(), bool(figures.chinese()))):
+        monkeypatch.setattr(figures, "chinese", lambda font=font: font)
+        assert report.titled("en") and report.titled("zh") is bool(font)
+        report.write(*comparison, tmp_path / "zh", "zh")
+        for name in ("curves.png", "rates.png", "robustness.png"):
+            made, english = ((tmp_path / lang / name).read_bytes() for lang in ("zh", "en"))
+            assert (made != english) is differ
 
 
-def test_a_process_that_was_given_nothing_to_draw_ends_quietly(capfd):
-    from accelerando.compare.report.apart import Apart
+def test_a_font_that_matplotlib_has_not_noticed_is_found(monkeypatch):
+    from matplotlib import font_manager
 
-    with Apart() as apart:
-        pass
-    assert apart._process.returncode == 0
-    assert not capfd.readouterr().err
+    from accelerando.compare.report import figures
+
+    class Fonts:
+        def __init__(self):
+            self.ttflist = []
+
+        def addfont(self, path):
+            if "broken" in path:
+                raise RuntimeError("cannot be read")
+            self.ttflist.append(type("Font", (), {"name": "WenQuanYi Zen Hei"}))
+
+    for paths, found in (
+        (["/a/wqy-zenhei.ttc", "/a/broken-cjk.ttc"], "WenQuanYi Zen Hei"),
+        (["/a/Latin.ttf"], ""),
+    ):
+        monkeypatch.setattr(font_manager, "fontManager", Fonts())
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda paths=paths: paths)
+        assert figures.chinese.__wrapped__() == found

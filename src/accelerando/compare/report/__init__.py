@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from ..records import Experiment, Outcome, canonical, plain
-from .apart import Apart
 from .digest import Digest, digest
 from .words import Language, Words
 
-__all__ = ["Apart", "terminal", "warm", "write"]
+__all__ = ["terminal", "titled", "warm", "write"]
 
 
 def warm() -> None:
@@ -25,7 +24,6 @@ def write(
     outcomes: Sequence[Outcome],
     folder: Path,
     lang: Language = "en",
-    apart: Apart | None = None,
 ) -> list[Path]:
     """Write the report; files of an earlier one are replaced.
 
@@ -33,31 +31,37 @@ def write(
         experiment: what was asked and chosen.
         outcomes: of all trials, in any order.
         folder: is made where it is missing.
-        lang: of ``report.html`` and ``report.md``; the PNG figures are in English.
-        apart: the process that draws the PNG figures; one is started if none is given.
+        lang: of all of it; the titles of the PNG figures stay English where `titled` finds no font.
 
     Returns:
         ``report.html``, ``report.md`` (the same bytes for the same results), ``timing.json`` (the clock's
         part) and the figures as PNG files.
     """
+    from .figures import png
     from .markdown import markdown
     from .page import page
+    from .panels import PANELS
 
     folder.mkdir(parents=True, exist_ok=True)
-    with apart or Apart() as drawing:
-        made, say = digest(experiment, outcomes), Words(lang)
-        if made.ranked:
-            drawing.begin(made)
-        timing = json.dumps(plain(_timing(made)), indent=1, ensure_ascii=False, allow_nan=False)
-        texts = {
-            "report.html": page(made, say),
-            "report.md": markdown(made, say),
-            "timing.json": timing + "\n",
-        }
-        for name, text in texts.items():
-            (folder / name).write_text(text, encoding="utf-8")
-        figures = drawing.end(folder) if made.ranked else []
-    return [folder / name for name in texts] + figures
+    made, say = digest(experiment, outcomes), Words(lang)
+    timing = json.dumps(plain(_timing(made)), indent=1, ensure_ascii=False, allow_nan=False)
+    written: dict[str, bytes] = {
+        "report.html": page(made, say).encode(),
+        "report.md": markdown(made, say).encode(),
+        "timing.json": f"{timing}\n".encode(),
+    }
+    if made.ranked:
+        written |= {f"{key}.png": png(panel, made, key, say) for key, panel in PANELS.items()}
+    for name, content in written.items():
+        (folder / name).write_bytes(content)
+    return [folder / name for name in written]
+
+
+def titled(lang: Language) -> bool:
+    """Whether the PNG figures have titles in that language: for Chinese there may be no font."""
+    from .figures import readable
+
+    return readable(Words(lang)).lang == lang
 
 
 def terminal(

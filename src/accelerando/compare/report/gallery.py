@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from . import numbers, panels, verdict
+from . import numbers, verdict
 from .digest import Digest, Row
-from .figures import Panel, inline
+from .figures import inline
 from .markup import Safe, breakable, tag
+from .panels import PANELS
 from .words import Words
 
 
@@ -26,7 +27,7 @@ def robustness(digest: Digest, say: Words) -> Safe:
 
     rows = [row for row in digest.rows if row.curve]
     note = say("robustness.note", centre=say(f"centre.{digest.scale}"))
-    return _section("robustness", panels.robustness, digest, rows, say, note, described)
+    return _section("robustness", digest, rows, say, note, described)
 
 
 def curves(digest: Digest, say: Words) -> Safe:
@@ -38,7 +39,7 @@ def curves(digest: Digest, say: Words) -> Safe:
         return alt, numbers.chosen(row)
 
     rows = [row for row in digest.rows if row.ran]
-    return _section("curves", panels.curves, digest, rows, say, say("curves.note"), described)
+    return _section("curves", digest, rows, say, say("curves.note"), described)
 
 
 def rates(digest: Digest, say: Words) -> Safe:
@@ -51,12 +52,11 @@ def rates(digest: Digest, say: Words) -> Safe:
     rows = [row for row in digest.rows if row.rise.of]
     if not rows:
         return tag("section", tag("h2", say("rates")), tag("p", say("rates.none")), id="rates")
-    return _section("rates", panels.rates, digest, rows, say, say("rates.note"), described, _legend(say))
+    return _section("rates", digest, rows, say, say("rates.note"), described, _legend(say))
 
 
 def _section(
     key: str,
-    panel: Panel,
     digest: Digest,
     rows: list[Row],
     say: Words,
@@ -64,15 +64,16 @@ def _section(
     described: Callable[[Row], tuple[str, str]],
     legend: Safe | None = None,
 ) -> Safe:
+    said = [described(row) for row in rows]
+    drawn = inline(PANELS[key], digest, rows, key, [alt for alt, _ in said])
     figures = []
-    for index, row in enumerate(rows):
-        alt, caption = described(row)
+    for row, (_, caption), plot in zip(rows, said, drawn, strict=True):
         head = tag(
             "figcaption",
             tag("span", breakable(row.name), class_="name"),
             tag("span", caption, class_="small"),
         )
-        figures.append(tag("figure", head, inline(panel, digest, row, f"{key}-{index}", alt)))
+        figures.append(tag("figure", head, plot))
     axes = tag(
         "p", tag("span", "↑ ", say(f"{key}.y")), tag("span", "→ ", say(f"{key}.x")), legend, class_="axes"
     )

@@ -5,7 +5,8 @@ variable of its style sheet (light, dark, print). Marks and line styles carry th
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -23,19 +24,37 @@ _CAP = 3.0
 """How many times the untrained loss the scale may show; beyond it a triangle marks the point."""
 
 
-def robustness(figure: Any, digest: Digest, row: Row) -> None:
-    """Held-out loss against rate on the tuning seeds."""
+@dataclass(frozen=True)
+class Panel:
+    """A kind of panel, in two parts, because most of drawing's time goes into axes and ticks.
+
+    Attributes:
+        frame: figure, digest → the axes, with all that the panels of every strategy share.
+        row: those axes, strategy → what is in colour.
+    """
+
+    frame: Callable[[Any, Digest], tuple[Any, ...]]
+    row: Callable[[tuple[Any, ...], Row], None]
+
+
+def _robustness_frame(figure: Any, digest: Digest) -> tuple[Any, ...]:
     axes = figure.subplots()
-    low, high = loss_limits(digest, [loss for r in digest.rows for loss in r.curve.values()])
+    low, high = loss_limits(digest, [loss for row in digest.rows for loss in row.curve.values()])
     rates = sorted({rate for r in digest.rows for rate in r.tuned})
     _frame(axes, digest, low, high)
     axes.set_xscale("log")
     if rates:
         axes.set_xlim(rates[0] / 1.6, rates[-1] * 1.6)
         _decades(axes.xaxis, rates[0], rates[-1], ticks=4)
+    _faint(axes, [row.curve.items() for row in digest.rows], high)
+    return (axes,)
+
+
+def _robustness_row(of: tuple[Any, ...], row: Row) -> None:
+    (axes,) = of
+    high = axes.get_ylim()[1]
     for left, right in stretches(row.curve):
         axes.axvspan(left, right, color=ACCENT, alpha=0.16, linewidth=0)
-    _faint(axes, [other.curve.items() for other in digest.rows if other is not row], high)
     shown = [(rate, loss) for rate, losses in row.tuned.items() for loss in losses if loss <= high]
     axes.plot(*_inside(shown, high), ".", color=ACCENT, markersize=3, alpha=0.55, zorder=3)
     axes.plot(*_inside(row.curve.items(), high), "-o", color=ACCENT, linewidth=1.8, markersize=3.6, zorder=4)
@@ -48,28 +67,30 @@ def robustness(figure: Any, digest: Digest, row: Row) -> None:
         axes.plot([row.rate], [row.curve[row.rate]], "o", color=ACCENT, markersize=9.5, fillstyle="none")
 
 
-def curves(figure: Any, digest: Digest, row: Row) -> None:
-    """Held-out loss against the step on the fresh seeds."""
+def _curves_frame(figure: Any, digest: Digest) -> tuple[Any, ...]:
     axes = figure.subplots()
-    medians = {r.name: _by_step(_evaluated(r)) for r in digest.rows if r.ran}
-    ends = [median(values) for points in medians.values() for values in points.values()]
-    low, high = loss_limits(digest, ends)
+    medians = [_by_step(_evaluated(row)) for row in digest.rows if row.ran]
+    low, high = loss_limits(digest, [median(values) for points in medians for values in points.values()])
     _frame(axes, digest, low, high)
     _steps(axes, digest)
     target = digest.experiment.task.get("target")
     if target is not None and low < target < high:
         axes.axhline(target, color=INK, linewidth=0.9, linestyle=(0, (4, 3)), zorder=2)
-    others = [points for name, points in medians.items() if name != row.name]
-    _faint(axes, [[(step, median(values)) for step, values in points.items()] for points in others], high)
-    own = medians.get(row.name, {})
+    _faint(axes, [[(step, median(values)) for step, values in points.items()] for points in medians], high)
+    return (axes,)
+
+
+def _curves_row(of: tuple[Any, ...], row: Row) -> None:
+    (axes,) = of
+    high = axes.get_ylim()[1]
+    own = _by_step(_evaluated(row))
     steps = list(own)
     lowest, highest = [min(own[s]) for s in steps], [min(max(own[s]), high) for s in steps]
     axes.fill_between(steps, lowest, highest, color=ACCENT, alpha=0.2, linewidth=0, zorder=3)
     axes.plot(*_inside([(s, median(own[s])) for s in steps], high), color=ACCENT, linewidth=1.8, zorder=4)
 
 
-def rates(figure: Any, digest: Digest, row: Row) -> None:
-    """Nominal rate, gain and effective rate against the step, alignment below."""
+def _rates_frame(figure: Any, digest: Digest) -> tuple[Any, ...]:
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     low, high = _rate_limits(digest)
     for axes in (upper, lower):
@@ -78,6 +99,14 @@ def rates(figure: Any, digest: Digest, row: Row) -> None:
     upper.set_ylim(low, high)
     _steps(upper, digest)
     _decades(upper.yaxis, low, high)
+    lower.set_ylim(-1.05, 1.05)
+    lower.set_yticks([-1, 0, 1], ["−1", "0", "1"])
+    lower.axhline(0, color=GRID, linewidth=0.8)
+    return upper, lower
+
+
+def _rates_row(of: tuple[Any, ...], row: Row) -> None:
+    upper, lower = of
     columns = [_by_step([[(p[0], p[i]) for p in o.rates] for o in row.fresh]) for i in (1, 2, 3, 4)]
     nominal, gain, alignment, effective = ({s: median(v) for s, v in column.items()} for column in columns)
     spread = columns[1]
@@ -92,10 +121,16 @@ def rates(figure: Any, digest: Digest, row: Row) -> None:
     if row.rise.shown:
         for axes in (upper, lower):
             axes.axvline(row.rise.step, color=ACCENT, linewidth=0.9, linestyle=(0, (2, 2)), zorder=1)
-    lower.set_ylim(-1.05, 1.05)
-    lower.set_yticks([-1, 0, 1], ["−1", "0", "1"])
-    lower.axhline(0, color=GRID, linewidth=0.8)
     lower.plot(list(alignment), list(alignment.values()), color=INK, linewidth=1.1)
+
+
+PANELS: dict[str, Panel] = {
+    "robustness": Panel(_robustness_frame, _robustness_row),
+    "curves": Panel(_curves_frame, _curves_row),
+    "rates": Panel(_rates_frame, _rates_row),
+}
+"""Held-out loss against rate on the tuning seeds; held-out loss against the step on the fresh seeds; nominal rate, gain
+and effective rate against the step, alignment below."""
 
 
 def loss_limits(digest: Digest, losses: Iterable[float]) -> tuple[float, float]:
@@ -144,7 +179,7 @@ def _inside(points: Iterable[Point], high: float) -> tuple[list[float], list[flo
 
 
 def _faint(axes: Any, lines: Sequence[Iterable[Point]], high: float) -> None:
-    """The other strategies' lines, as one line with gaps: most of drawing's time is making artists."""
+    """All strategies' lines, as one line with gaps: most of drawing's time is making artists."""
     gap: Point = (math.nan, math.nan)
     joined = [point for line in lines for point in (*line, gap)]
     axes.plot(*_inside(joined, high), color=FAINT, linewidth=0.8, zorder=1)
