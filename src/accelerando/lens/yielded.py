@@ -30,9 +30,8 @@ class Measured(Protocol):
         """Each parameter of the step, in order, with the sums over what this rank holds of it.
 
         In float64: ``gg``, ``dd``, ``gd``, ``pp`` and ``uu`` of the gradient g as given, the displacement d
-        without decay's share, the weights p after the step and the direction u; where there are, also ``mm``
-        of the first moment as the step left it, ``pd``, with which the weights before the step are known
-        exactly, and ``nonfinite``, how many elements of g are not finite.
+        without decay's share, the weights p that the step found and the direction u; where there are, also
+        ``mm`` of the first moment as the step left it, and ``nonfinite``, how many elements of g are not finite.
         """
 
 
@@ -207,16 +206,15 @@ class Yielded:
         told = np.column_stack([self.sums, np.array(layout.sizes, dtype=float)])
         if self.sharded:
             told = reduced(torch.from_numpy(told), self.owners).numpy()
-        gg, uu, mm, nonfinite, gd, dd, pp, pd, size = told.T
+        gg, uu, mm, nonfinite, gd, dd, pp, size = told.T
         keep = np.array(self.keeps)[layout.group]
         with np.errstate(all="ignore"):
-            before = np.where(np.isnan(pd), pp, (pp - 2 * pd + dd) / np.where(keep == 0, 1.0, keep) ** 2)
             stages, last = self._stages(gg, np.where(layout.moments, mm, np.nan), uu)
             along = np.where(np.isnan(last), gd, np.sqrt(np.maximum(0.0, last * dd)))
         sums = np.zeros((count, len(AT)))
         missing = np.where(np.isfinite(gg), 0.0, np.nan)
         columns = {
-            "gg": gg, "gd": gd, "dd": dd, "pp": before, "along": along, "size": size,
+            "gg": gg, "gd": gd, "dd": dd, "pp": pp, "along": along, "size": size,
             "nonfinite": np.where(np.isnan(nonfinite), missing, nonfinite),
         }  # fmt: skip
         for column, values in columns.items():
