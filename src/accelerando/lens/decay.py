@@ -41,9 +41,14 @@ def shrinkage(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> flo
     if group.get("fixed_decay"):
         return decay
     if type(optimizer).__name__ == "Accelerando":
-        return decay * own_rate(group, _made(optimizer, group) + 1) / float(group["scale"])
+        return float(decay * own_rate(group, _made(optimizer, group) + 1) / float(group["scale"]))
     rate = float(group.get("lr") or 0.0) * float(group.get("d", 1.0))
     return decay * rate * _correction(optimizer, group)
+
+
+def ages(group: Mapping[str, Any]) -> bool:
+    """Whether the same options shrink the weights more or less as steps go by."""
+    return "rate" in group or bool(group.get("use_bias_correction"))
 
 
 def _correction(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:

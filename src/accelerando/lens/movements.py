@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from accelerando.lens.checks import MOVEMENTS
+from accelerando.lens.points import MOVEMENTS
 from accelerando.lens.store import Recording
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ class Patches:
         self.shares: Array = sizes / np.maximum(self.lengths, 1)
         self._width = int(self.lengths.max(initial=1))
         self._dtype = torch.float64 if any(p.dtype == torch.float64 for p in params) else torch.float32
-        self._sources = [[_places(x) for x in own] for own in buffers]
+        self._sources = [_places(x) for own in buffers for x in own]
         self._table, self._into = self._room(len(buffers))
         self._fresh, self._into_fresh = self._room(1)
 
@@ -47,10 +47,11 @@ class Patches:
             return None
         return cls(params, [[state[name] for state in states] for name in reads])
 
-    def buffers(self) -> list[Array]:
+    def buffers(self) -> Array:
         """What the buffers are there now, by buffer; a row a tensor."""
-        torch._foreach_copy_(self._into, [x for own in self._sources for x in own])
-        return list(self._table.numpy().copy())
+        torch._foreach_copy_(self._into, self._sources)
+        buffers: Array = self._table.numpy().copy()
+        return buffers
 
     def gradients(self) -> Array:
         """What the gradients are there now; zero where there is none."""
@@ -79,10 +80,10 @@ class Patches:
 
 
 def judged(g: Array, u: Array, scale: Array) -> tuple[Array, Array]:
-    """Σ gu and Σ|gu| of each row, times its scale."""
+    """Σ gu and Σ|gu| over the places, times the scale of each row."""
     with np.errstate(all="ignore"):
         product = g.astype(np.float64) * u
-        return scale * product.sum(axis=1), scale * np.abs(product).sum(axis=1)
+        return scale * product.sum(axis=-1), scale * np.abs(product).sum(axis=-1)
 
 
 def quantiles_of(lr: Array, x: Array, lengths: npt.NDArray[np.int64]) -> Array:

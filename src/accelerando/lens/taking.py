@@ -10,10 +10,15 @@ import torch
 
 from accelerando.lens.decay import decoupled
 from accelerando.lens.flat import Block, flat
+from accelerando.lens.layout import precision_of
+from accelerando.lens.micro import Ended
 from accelerando.lens.recipes import Stepped, Way, Ways
-from accelerando.lens.sampled import AT, COLUMNS, QUANTILES, STAGES, WIDTH, Tensors
+from accelerando.lens.sampled import AT, COLUMNS, QUANTILES, STAGES, WIDTH, Array, Frame, Samples, plain
 from accelerando.lens.snapshot import Held, Snapshot, moved
 from accelerando.lens.sums import Sums, summed
+
+Name = Callable[[torch.Tensor, int], str]
+"""Of a parameter of a group."""
 
 SAMPLE = 1024
 """Quantiles are of at most about this many evenly spaced weights."""
@@ -58,8 +63,9 @@ class Compared(Snapshot):
     seen: Sequence[Seen] = ()
     _thinned: Sequence[list[torch.Tensor]] = ()
 
-    def take(self, optimizer: torch.optim.Optimizer) -> None:
-        """Sum what the step did; its displacement takes the place of the weights from before."""
+    def take(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Sum what the step did, the ``step``-th; its displacement takes the place of the weights from before."""
+        self.kind = type(optimizer).__name__
         self.seen = seen = seen_in(optimizer, self.groups, self.held, self.altered())
         self._sums = sums = Sums(len(seen), WIDTH)
         thinned: list[list[torch.Tensor]] = [[] for _ in seen]
@@ -83,40 +89,59 @@ class Compared(Snapshot):
         """Whether any gradient was other than zero; this waits for a device."""
         return any(row[AT["gg"]] for row in self._sums.table(()))
 
+    def rated(self) -> bool:
+        """Whether any nominal rate was other than zero."""
+        return any(float(group.get("lr") or 0.0) for group in self.groups)
+
     @property
     def owners(self) -> list[torch.Tensor]:
         """The parameters, in order."""
         return [one.held.p for one in self.seen]
 
-    def idle(self) -> list[tuple[torch.Tensor, int]]:
-        """The parameters that want a gradient and had none, each with its group."""
-        return [(h.p, h.group) for h in self.held if h.version < 0]
-
-    def names(self, name: Callable[[torch.Tensor, int], str]) -> list[str]:
-        """Of the parameters, as ``name`` has it for one of a group."""
-        return [name(one.held.p, one.held.group) for one in self.seen]
-
-    def tensors(self, names: Sequence[str]) -> Tensors:
+    def samples(self, index: int, step: int, order: int, micro: Ended | None, name: Name) -> Samples:
         """What was summed; this waits for a device, and for other ranks."""
         seen, table = self.seen, np.array(self._sums.table(self.owners))
+        sums = np.hstack([table[:, : len(COLUMNS)], np.zeros((len(seen), 2))])
+        if micro is not None:
+            small = micro.table()
+            sums[:, -2:] = [small.get(id(p), (0.0, 0.0)) for p in self.owners]
         stages = np.full((len(seen), STAGES + 1), np.nan)
         for row, one in enumerate(seen):
             own = len(one.causes)
             stages[row, :own] = table[row, len(COLUMNS) : len(COLUMNS) + own]
-        lr = np.array([float(self.groups[one.held.group].get("lr") or 0.0) for one in seen])
-        found = [quantiles(thinned, rate) for thinned, rate in zip(self._thinned, lr.tolist(), strict=True)]
-        return Tensors(
-            names,
-            [one.held.group for one in seen],
-            lr,
-            np.array([one.held.keep for one in seen]),
-            [one.causes for one in seen],
-            stages,
-            [one.way.scalars for one in seen],
-            np.array([one.way.trusts for one in seen]),
-            np.array([one.way.whole for one in seen]),
-            np.hstack([table[:, : len(COLUMNS)], np.zeros((len(seen), 2))]),
-            np.array([(np.nan,) * len(QUANTILES) if q is None else q for q in found]),
+        lr = [float(self.groups[one.held.group].get("lr") or 0.0) for one in seen]
+        found = [quantiles(thinned, rate) for thinned, rate in zip(self._thinned, lr, strict=True)]
+        frame = self._frame(index, sums, name)
+        scalars = [[one.way.scalars.get(cause, 1.0) for cause in frame.factors] for one in seen]
+        return Samples(
+            frame,
+            np.array([order]),
+            np.array([step]),
+            [tuple(plain(group) for group in self.groups)],
+            np.array([np.nan if micro is None else float(micro.count)]),
+            np.array([lr]),
+            np.array([[one.held.keep for one in seen]]),
+            stages[None],
+            np.array(scalars, dtype=float).reshape(1, len(seen), len(frame.factors)),
+            sums[None],
+            np.array([[(np.nan,) * len(QUANTILES) if q is None else q for q in found]]),
+        )
+
+    def _frame(self, index: int, sums: Array, name: Name) -> Frame:
+        seen = self.seen
+        return Frame(
+            index,
+            self.kind,
+            tuple(name(one.held.p, one.held.group) for one in seen),
+            tuple(one.held.group for one in seen),
+            tuple(int(n) for n in sums[:, AT["size"]]),
+            tuple(name(h.p, h.group) for h in self.held if h.version < 0),
+            precision_of(self.owners),
+            tuple(one.causes for one in seen),
+            tuple(dict.fromkeys(cause for one in seen for cause in one.way.scalars)),
+            tuple("trust ratio" in one.way.scalars for one in seen),
+            tuple(one.way.trusts for one in seen),
+            tuple(one.way.whole for one in seen),
         )
 
     def judge(self) -> None:
@@ -227,16 +252,3 @@ def quantiles(thinned: Sequence[torch.Tensor], lr: float) -> tuple[float, ...] |
         rest = float(values[min(low + 1, last)]) - float(values[low])
         found.append(lr * (float(values[low]) + (q * last - low) * rest))
     return tuple(found)
-
-
-def plain(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of a group."""
-    kept: dict[str, Any] = {}
-    for key, value in group.items():
-        if isinstance(value, torch.Tensor) and value.numel() == 1:
-            kept[key] = float(value)
-        elif isinstance(value, bool | int | float) or (
-            isinstance(value, tuple | list) and all(isinstance(x, int | float) for x in value)
-        ):
-            kept[key] = tuple(value) if isinstance(value, list) else value
-    return kept
