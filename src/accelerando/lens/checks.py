@@ -49,21 +49,33 @@ class PastCosine:
         """The rate rising again on the curve on which it fell."""
         steps, options = seen.samples.steps.tolist(), seen.samples.options
         for index in range(len(options[0])):
+            values = [float(groups[index].get("lr") or 0.0) for groups in options]
             rates = self.rates.setdefault(index, [])
-            for at, (step, groups) in enumerate(zip(steps, options, strict=True)):
-                rates.append((step, float(groups[index].get("lr") or 0.0)))
-                if len(rates) > self.ROOM:
-                    del rates[1::2]
-                if len(rates) < 12 or rates[-1][1] <= rates[-2][1] or index in self.said:
-                    continue
-                bottom = risen_past_a_cosine(rates)
-                if bottom is not None:
-                    self.said.add(index)
-                    low = min(rate for _, rate in rates)
-                    factor = rates[-1][1] / low if low > 0 else None
-                    yield finding(
-                        "LR102", seen, at, f"its end was at about step {bottom}", index, None, factor
-                    )
+            last = rates[-1][1] if rates else values[0]
+            if values.count(last) == len(values):  # it does not rise
+                self._note(rates, list(zip(steps, values, strict=True)))
+                continue
+            for at, rate in enumerate(zip(steps, values, strict=True)):
+                self._note(rates, [rate])
+                if len(rates) >= 12 and rates[-1][1] > rates[-2][1] and index not in self.said:
+                    yield from self._look(seen, at, index, rates)
+
+    def _note(self, rates: list[tuple[int, float]], more: list[tuple[int, float]]) -> None:
+        """Take more rates, and where there are too many drop every second one."""
+        while more:
+            room = self.ROOM + 1 - len(rates)
+            rates += more[:room]
+            more = more[room:]
+            if len(rates) > self.ROOM:
+                del rates[1::2]
+
+    def _look(self, seen: Seen, at: int, index: int, rates: list[tuple[int, float]]) -> Iterator[Finding]:
+        bottom = risen_past_a_cosine(rates)
+        if bottom is not None:
+            self.said.add(index)
+            low = min(rate for _, rate in rates)
+            factor = rates[-1][1] / low if low > 0 else None
+            yield finding("LR102", seen, at, f"its end was at about step {bottom}", index, None, factor)
 
 
 class BetaOverwritten:

@@ -14,8 +14,10 @@ Lots = Sequence[tuple[Sequence[torch.Tensor], Array, bool]]
 SMALL = 1 << 20
 """Weights below which a look at some of them would cost more than the step."""
 
-REST = 32
-"""How many steps a small model is left alone after a look."""
+REST = 64
+"""How many steps a small model is left alone after a look, once there have been as many looks; at first fewer."""
+
+_address = torch.Tensor.data_ptr
 
 
 class Layout:
@@ -29,12 +31,13 @@ class Layout:
         order: where they are in what is told, lot by lot; None if in order.
         states: theirs.
         kinds: what is in these.
+        has_ratios: whether a trust ratio is in any.
         kinds_of_all: a parameter of each group and kind.
         places: where these are among all states that are not empty.
+        among: how many ages there are, where they differ.
         sizes: how many real numbers this rank holds of them.
         moments: whether they have a first moment.
         sharded: whether other ranks hold a part of any.
-        rest: how many steps after a look no other is taken.
         idle: the parameters that want a gradient and had none, each with its group.
     """
 
@@ -53,16 +56,18 @@ class Layout:
         self.idle = [(p, k) for p, k in ordered if id(p) not in place and p.requires_grad]
         self.states = [optimizer.state.get(p, {}) for p in self.params]
         self.kinds = [tuple(state) for state in self.states]
+        self.has_ratios = any("trust_ratio" in kind for kind in self.kinds)
         self.kinds_of_all = list(
             {key: k for k, key in enumerate(zip(self.groups, self.kinds, strict=True))}.values()
         )
         among = {id(state): k for k, state in enumerate(filter(None, optimizer.state.values()))}
+        self.among = len(self.params) if plan is None else len(among)
         self.places = np.array([among.get(id(state), -1) for state in self.states], dtype=np.intp)
         self.sizes = [p.numel() * (2 if p.is_complex() else 1) for p in map(_local, self.params)]
         has = np.repeat([has for _, _, has in lots], [len(ps) for ps in self._lists])
         self.moments = has[order]
         self.sharded = any(hasattr(p, "placements") for p in self.params)
-        self.rest = REST if plan is not None and sum(self.sizes) < SMALL else 1
+        self._rest = REST if plan is not None and sum(self.sizes) < SMALL else 1
         self._names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._patches: dict[tuple[str, ...], tuple[list[int], Patches | None]] = {}
 
@@ -77,6 +82,10 @@ class Layout:
             and all(optimizer.state.get(p) is s for p, s in zip(self.params, self.states, strict=True))
         )
 
+    def rest(self, looks: int) -> int:
+        """How many steps after so many looks no other is taken."""
+        return min(self._rest, looks)
+
     def ages(self) -> list[int]:
         """How many steps each parameter has made, as its state says."""
         found = [state.get("step") for state in self.states]
@@ -86,11 +95,12 @@ class Layout:
 
     def patches(self, reads: tuple[str, ...]) -> Patches | None:
         """The places at which these buffers are looked at; None where they do not lie alike."""
-        addresses = [
-            _local(state[name]).data_ptr() if isinstance(state.get(name), torch.Tensor) else 0
-            for state in self.states
-            for name in reads
-        ]
+        addresses = []
+        for name in reads:
+            buffers = [state.get(name) for state in self.states]
+            if not all(isinstance(buffer, torch.Tensor) for buffer in buffers):
+                return None
+            addresses += list(map(_address, map(_local, buffers) if self.sharded else buffers))
         known = self._patches.get(reads)
         if known is None or known[0] != addresses:
             known = self._patches[reads] = (addresses, Patches.of(self.params, self.states, reads))

@@ -1,15 +1,14 @@
 """From sums that optimizers told of their steps to the lens's columns, many steps at once."""
 
 from collections.abc import Mapping, Sequence
-from itertools import groupby
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from accelerando.engine.telemetry import TOLD
 from accelerando.lens.decay import decoupled
 from accelerando.lens.formulas import Divided, Formula, Moments, Number
-from accelerando.lens.patches import Patches, judged, quantiles_of
+from accelerando.lens.patches import judged, quantiles_of
 from accelerando.lens.recipes import Mixed, Stepped, Way, way_of
 from accelerando.lens.sampled import AT, QUANTILES, STAGES, Array, Frame, Samples, plain
 from accelerando.lens.yielded import Options, Yielded
@@ -20,13 +19,16 @@ Ways = Sequence[tuple[Way, list[int]]]
 
 def samples_of(run: Sequence[Yielded]) -> list[Samples]:
     """The samples of some steps of one optimizer, in order; those next to each other together that can be."""
-    found = []
-    for _, alike in groupby(run, key=lambda y: (id(y.layout), y.kind, len(y.options))):
-        found += _halved(list(alike))
-    return found
+    found: list[Samples] = []
+    begin = 0
+    for k, y in enumerate(run[1:], start=1):
+        if y.layout is not run[begin].layout or y.kind != run[begin].kind:
+            found += _halved(run[begin:k])
+            begin = k
+    return found + (_halved(run[begin:]) if run else [])
 
 
-def _halved(run: list[Yielded]) -> list[Samples]:
+def _halved(run: Sequence[Yielded]) -> list[Samples]:
     try:
         return [_Run(run).samples()]
     except Mixed:
@@ -37,13 +39,13 @@ def _halved(run: list[Yielded]) -> list[Samples]:
 class _Run:
     """Steps of the same parameters."""
 
-    def __init__(self, run: list[Yielded]) -> None:
+    def __init__(self, run: Sequence[Yielded]) -> None:
         self.run, self.layout, self.kept = run, run[0].layout, run[0].kept
         self.kind = run[0].kind
         count = range(len(run[0].options))
         self.options = [stacked([y.options[k] for y in run]) for k in count]
         self.after = [stacked([y.after[k] for y in run]) for k in count]
-        self.told = np.stack([y.sums for y in run])
+        self.told = np.concatenate([y.sums for y in run]).reshape(len(run), len(self.layout.params), -1)
         self.ways = self._ways()
 
     def samples(self) -> Samples:
@@ -80,16 +82,21 @@ class _Run:
     def _ways(self) -> Ways:
         """One for all of a group that are of an age."""
         layout, run = self.layout, self.run
-        ages = np.array([y.ages for y in run], dtype=float)
-        if layout.plan is not None:
-            ages = ages[:, layout.places]
-        even = bool((ages == ages[:, :1]).all())
+        known = [y.ages for y in run]
+        even = all(isinstance(age, float | int) for age in known)
+        if even:
+            ages = np.array(known, dtype=float)[:, None]
+        else:
+            ages = np.array([np.broadcast_to(np.array(age, dtype=float), layout.among) for age in known])
+            ages = ages if layout.plan is None else ages[:, layout.places]
         rows: dict[tuple[Any, ...], list[int]] = {}
         for row, key in enumerate(zip(layout.groups, layout.kinds, strict=True)):
             own: tuple[Any, ...] = () if even else tuple(ages[:, row].tolist())
             own += (row,) if run[0].ratios is not None else ()
             rows.setdefault((*key, *own), []).append(row)
-        return [(way_of(self._stepped(ages[:, mine[0]], mine[0])), mine) for mine in rows.values()]
+        return [
+            (way_of(self._stepped(ages[:, 0 if even else mine[0]], mine[0])), mine) for mine in rows.values()
+        ]
 
     def _stepped(self, ages: Array, row: int) -> Stepped:
         layout, group = self.layout, self.layout.groups[row]
@@ -157,46 +164,25 @@ class _Run:
     def _look(self, sums: Array, lr: Array, last: Array) -> Array:
         """Agreement, from gradient and direction at the places looked at, and the quantiles there."""
         found = np.full((*lr.shape, len(QUANTILES)), np.nan)
-        for looked in _looks(self.run):
-            for way, rows in self.ways:
-                buffers = [b[:, rows] for b in looked.buffers]
-                x = divisor_of(way.formula, buffers, looked.steps)
-                cells = np.ix_(looked.steps, rows)
+        for k, y in enumerate(self.run):
+            if y.buffers is None or y.patches is None:
+                continue
+            for way, mine in self.ways:
+                rows = slice(mine[0], mine[-1] + 1) if mine[-1] - mine[0] < len(mine) else mine
+                buffers = y.buffers[:, rows]
+                x = divisor_of(way.formula, buffers, k)
                 if x is not None and not self.layout.sharded:
-                    found[cells] = _quantiles(lr[cells], x, looked.patches, rows)
-                if not isinstance(way.formula, Moments):
+                    found[k, rows] = quantiles_of(lr[k, rows], x, y.patches.lengths[rows])
+                if y.fresh is None or not isinstance(way.formula, Moments):
                     continue
-                u = buffers[0] * _cells(way.formula.first, looked.steps)
+                u = buffers[0] * _at(way.formula.first, k)
                 if x is not None:
                     u /= np.maximum(x, 1e-19)  # as our rules divide where nothing came yet
                 # so that ‖d‖ is what scales one tensor's direction against another's
-                scale = np.sqrt(sums[..., AT["dd"]][cells] / last[cells]) * looked.patches.shares[rows]
-                agree, both = judged(looked.fresh[:, rows], u, scale)
-                sums[..., AT["agree"]][cells], sums[..., AT["judged"]][cells] = agree, both
+                scale = np.sqrt(sums[k, rows, AT["dd"]] / last[k, rows]) * y.patches.shares[rows]
+                agree, both = judged(y.fresh[rows], u, scale)
+                sums[k, rows, AT["agree"]], sums[k, rows, AT["judged"]] = agree, both
         return found
-
-
-class _Looked(NamedTuple):
-    """Steps of which some weights were looked at: which, where, the buffers, and the gradients that came next."""
-
-    steps: list[int]
-    patches: Patches
-    buffers: Array
-    fresh: Array
-
-
-def _looks(run: Sequence[Yielded]) -> list[_Looked]:
-    at: dict[int, tuple[Patches, list[int]]] = {}
-    for k, y in enumerate(run):
-        if y.patches is not None and y.buffers is not None:
-            at.setdefault(id(y.patches), (y.patches, []))[1].append(k)
-    found = []
-    for patches, steps in at.values():
-        buffers = [b for k in steps if (b := run[k].buffers) is not None]
-        none = np.zeros_like(buffers[0][0])  # no step came after: nothing agrees, nothing disagrees
-        fresh = [none if (g := run[k].fresh) is None else g for k in steps]
-        found.append(_Looked(steps, patches, np.stack(buffers, axis=1), np.stack(fresh)))
-    return found
 
 
 def stacked(options: Sequence[Options]) -> Options:
@@ -246,26 +232,25 @@ def _column(value: Number) -> Number:
     return value[:, None] if isinstance(value, np.ndarray) else value
 
 
-def _cells(value: Number, which: Sequence[int]) -> Number:
-    """A number for each of some steps, over tensors and places."""
-    return value[which][:, None, None] if isinstance(value, np.ndarray) else value
+def _at(value: Number, step: int) -> float:
+    """The number for one of the steps."""
+    return float(value[step] if isinstance(value, np.ndarray) else value)
 
 
-def _quantiles(lr: Array, x: Array, patches: Patches, rows: Sequence[int]) -> Array:
-    steps, tensors, width = x.shape
-    lengths = np.tile(patches.lengths[rows], steps)
-    return quantiles_of(lr.reshape(-1), x.reshape(-1, width), lengths).reshape(steps, tensors, -1)
-
-
-def divisor_of(formula: Formula, buffers: Sequence[Array], which: Sequence[int]) -> Array | None:
-    """√v̂ + ε at some places in some of the steps; None for a method that does not divide."""
+def divisor_of(formula: Formula, buffers: Array, step: int) -> Array | None:
+    """√v̂ + ε at some places in one of the steps; None for a method that does not divide."""
     if isinstance(formula, Divided):
-        return np.sqrt(_cells(formula.scale, which) * buffers[0]) + _cells(formula.eps, which)  # type: ignore[no-any-return]
-    if not isinstance(formula, Moments) or formula.second is None or len(buffers) < 2:
+        v, scale = buffers[0], formula.scale
+    elif isinstance(formula, Moments) and formula.second is not None and len(buffers) > 1:
+        v, scale = buffers[1], formula.second
+        if formula.infinity:
+            return np.asarray(v)
+    else:
         return None
-    if formula.infinity:
-        return buffers[1]
-    return np.sqrt(_cells(formula.second, which) * buffers[1]) + _cells(formula.eps, which)  # type: ignore[no-any-return]
+    x: Array = v * _at(scale, step)
+    np.sqrt(x, out=x)
+    x += _at(formula.eps, step)
+    return x
 
 
 def unit_of(way: Way, name: str) -> Number:

@@ -58,10 +58,11 @@ class Yielding:
     ) -> None:
         self.optimizer, self.index, self.name = optimizer, index, name
         self.layout: Layout | None = None
-        self.looked = 0
-        """The last step of which some weights were looked at."""
+        self.looks, self.looked = 0, 0
+        """How many steps some weights were looked at, and the last of these."""
         self._options: list[Options] = []
         self._keeps: list[float] = []
+        self._timed = False
 
     def begun(self, optimizer: Any) -> "Yielded | None":
         """The coming step, if the optimizer is one that yields its sums, and this step can."""
@@ -70,7 +71,9 @@ class Yielding:
             return None
         before = self._options
         options = self._options = noted(optimizer.param_groups, before)
-        if options is not before or any(map(ages, options)):
+        if options is not before:
+            self._timed = any(map(ages, options))
+        if options is not before or self._timed:
             self._keeps = [1 - shrinkage(optimizer, group) for group in optimizer.param_groups]
         measured = ask(self._keeps)
         return None if measured is None else Yielded(self, options, self._keeps, measured)
@@ -117,10 +120,12 @@ class Yielded:
         sums = lots[0][1] if len(lots) == 1 else np.concatenate([told for _, told, _ in lots])
         self.sums = sums if layout.order is None else sums[layout.order]
         self.after = noted(optimizer.param_groups, self.options)
-        self.ages: Sequence[float] = layout.ages() if plan is None else self.measured.ages  # type: ignore[attr-defined]
-        if any("trust_ratio" in kind for kind in layout.kinds):
+        found: list[Any] = layout.ages() if plan is None else self.measured.ages  # type: ignore[attr-defined]
+        self.ages: float | Sequence[float] = found[0] if found.count(found[0]) == len(found) else found
+        if layout.has_ratios:
             self.ratios = [float(state.get("trust_ratio", 0.0)) for state in layout.states]
-        if step == 1 or step - self.kept.looked >= layout.rest or step < self.kept.looked:
+        kept = self.kept
+        if not kept.looks or not 0 < step - kept.looked < layout.rest(kept.looks):
             self._look(optimizer)
 
     def _look(self, optimizer: torch.optim.Optimizer) -> None:
@@ -140,7 +145,8 @@ class Yielded:
             found.add((type(way.formula), way.reads))
         reads = found.pop()[1] if len(found) == 1 else ()
         if reads and (patches := layout.patches(reads)) is not None:
-            self.patches, self.buffers, self.kept.looked = patches, patches.buffers(), self.step
+            self.patches, self.buffers = patches, patches.buffers()
+            self.kept.looked, self.kept.looks = self.step, self.kept.looks + 1
 
     @property
     def index(self) -> int:
@@ -192,11 +198,13 @@ class Yielded:
 
 def noted(groups: Sequence[dict[str, Any]], before: list[Options]) -> list[Options]:
     """The options of some groups, with numbers of their own; ``before`` itself where nothing has changed."""
-    if len(before) == len(groups):
-        same = [g["params"] is b["params"] and g == b for g, b in zip(groups, before, strict=True)]
-        if all(same):
-            return before
-        return [b if s else _copy(g) for g, b, s in zip(groups, before, same, strict=True)]
+    if len(before) != len(groups):
+        return [_copy(group) for group in groups]
+    for group, known in zip(groups, before, strict=True):
+        if group["params"] is not known["params"] or group != known:
+            break
+    else:
+        return before
     return [_copy(group) for group in groups]
 
 
