@@ -11,11 +11,8 @@ from accelerando.lens.sampled import Array
 
 Lots = Sequence[tuple[Sequence[torch.Tensor], Array, bool]]
 
-SMALL = 1 << 20
-"""Weights below which a look at some of them would cost more than the step."""
-
 REST = 64
-"""How many steps a small model is left alone after a look, once there have been as many looks; at first fewer."""
+"""How many steps pass between looks at some of the weights, once there have been as many looks; at first fewer."""
 
 _address = torch.Tensor.data_ptr
 
@@ -67,7 +64,7 @@ class Layout:
         has = np.repeat([has for _, _, has in lots], [len(ps) for ps in self._lists])
         self.moments = has[order]
         self.sharded = any(hasattr(p, "placements") for p in self.params)
-        self._rest = REST if plan is not None and sum(self.sizes) < SMALL else 1
+        self._rest = REST if plan is not None else 1
         self._names: tuple[tuple[str, ...], tuple[str, ...]] | None = None
         self._patches: dict[tuple[str, ...], tuple[list[int], Patches | None]] = {}
 
