@@ -163,6 +163,14 @@ class Optimizer(torch.optim.Optimizer):
             asked = self._telemetry = Telemetry(self.param_groups, keeps)
         return asked
 
+    def _age(self) -> float | None:
+        """How many steps every parameter has made; None if they differ, or none is known to have made one."""
+        plan = self.__dict__.get("_plan")
+        ages = None if plan is None or isinstance(plan, DevicePlan) else plan.pool.ages
+        if ages is None or not len(ages) or not (ages == ages[0]).all():
+            return None
+        return float(ages[0])
+
     def _on_device(self) -> bool:
         plan = self.__dict__.get("_plan")
         if plan is not None:

@@ -62,5 +62,7 @@ def _correction(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> f
 
 def _made(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:
     """How many steps a group's oldest parameter has made."""
+    if isinstance(optimizer, Optimizer) and (age := optimizer._age()) is not None:
+        return age
     states = [optimizer.state[p] for p in group["params"] if p in optimizer.state]
     return float(group.get("k", max((float(s["step"]) for s in states if "step" in s), default=0.0)))

@@ -28,6 +28,7 @@ class Layout:
         order: where they are in what is told, lot by lot; None if in order.
         states: theirs.
         kinds: what is in these.
+        has_steps: whether the states count, and recipes need no options as the step left them.
         has_ratios: whether a trust ratio is in any.
         kinds_of_all: a parameter of each group and kind.
         places: where these are among all states that are not empty.
@@ -53,6 +54,8 @@ class Layout:
         self.idle = [(p, k) for p, k in ordered if id(p) not in place and p.requires_grad]
         self.states = [optimizer.state.get(p, {}) for p in self.params]
         self.kinds = [tuple(state) for state in self.states]
+        groups = optimizer.param_groups
+        self.has_steps = all("step" in kind for kind in self.kinds) and "scheduled_lr" not in groups[0]
         self.has_ratios = any("trust_ratio" in kind for kind in self.kinds)
         self.kinds_of_all = list(
             {key: k for k, key in enumerate(zip(self.groups, self.kinds, strict=True))}.values()

@@ -251,9 +251,10 @@ def own_rate(group: Mapping[str, Any], t: Any) -> Any:
 
     On a device the decision lives there; reading it here waits for it.
     """
-    rising = numbered(group.get("lr") or 0.0) if not isinstance(group.get("lr"), np.ndarray) else group["lr"]
-    rising = rising * 10.0 ** np.minimum(t - 1, 30)
-    return np.minimum(rising, numbered(group["rate"]) * numbered(group["scale"]))
+    rate, scale, asked = (numbered(group[name]) for name in ("rate", "scale", "lr"))
+    several = any(isinstance(x, np.ndarray) for x in (rate, scale, asked, t))
+    least: Any = np.minimum if several else min
+    return least(asked * 10.0 ** least(t - 1, 30), rate * scale)
 
 
 def movement_of(group: Mapping[str, Any]) -> str:

@@ -78,7 +78,7 @@ class Samples:
         frame: what they have in common.
         orders: their places among all that the lens has sampled.
         steps: how many steps the optimizer has made, the sampled one included.
-        options: those of its groups as each step found them; numbers and pairs of numbers only.
+        options: those of its groups as each step found them, by `CHECKED`.
         micro: of how many micro-batches the gradients are known to be sums; not a number if that was not told.
         lr: the nominal rates.
         keep: what decoupled decay left of the weights.
@@ -146,14 +146,19 @@ def joined(parts: Sequence[Samples]) -> list[Samples]:
     return found
 
 
+CHECKED = ("lr", "betas", "momentum", "d", "d0", "agreement")
+"""The options that are looked at while steps are gone through."""
+
+
 def plain(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of a group."""
+    """The numbers among the options of a group that are looked at."""
     kept: dict[str, Any] = {}
-    for key, value in group.items():
+    for key in CHECKED:
+        value = group.get(key)
         if isinstance(value, torch.Tensor) and value.numel() == 1:
             kept[key] = float(value)
         elif isinstance(value, bool | int | float) or (
             isinstance(value, tuple | list) and all(isinstance(x, int | float) for x in value)
         ):
-            kept[key] = tuple(value) if isinstance(value, list) else value
+            kept[key] = value
     return kept

@@ -1,6 +1,6 @@
 """From sums that optimizers told of their steps to the lens's columns, many steps at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -185,21 +185,34 @@ class _Run:
         return found
 
 
-def stacked(options: Sequence[Options]) -> Options:
-    """A group's options over several steps: those that change as arrays.
+class Stacked(Mapping[str, Any]):
+    """A group's options over several steps: those that change as arrays, made when they are asked for.
 
     Raises:
-        Mixed: one changes that is not a number or some numbers.
+        Mixed: on asking for one that changes and is not a number or some numbers.
     """
+
+    def __init__(self, options: Sequence[Options]) -> None:
+        self._options, self._known = options, dict[str, Any]()
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._known:
+            first = self._options[0][key]
+            values = [o.get(key) for o in self._options]
+            self._known[key] = first if values.count(first) == len(values) else _varying(values)
+        return self._known[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._options[0])
+
+    def __len__(self) -> int:
+        return len(self._options[0])
+
+
+def stacked(options: Sequence[Options]) -> Options:
+    """A group's options over several steps."""
     first = options[0]
-    if all(o is first for o in options):
-        return first
-    found = dict(first)
-    for key, value in first.items():
-        values = [o.get(key) for o in options]
-        if key != "params" and values.count(value) != len(values):
-            found[key] = _varying(values)
-    return found
+    return first if all(o is first for o in options) else Stacked(options)
 
 
 def _varying(values: Sequence[Any]) -> Any:

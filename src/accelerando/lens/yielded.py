@@ -119,7 +119,7 @@ class Yielded:
             return
         sums = lots[0][1] if len(lots) == 1 else np.concatenate([told for _, told, _ in lots])
         self.sums = sums if layout.order is None else sums[layout.order]
-        self.after = noted(optimizer.param_groups, self.options)
+        self.after = self.options if layout.has_steps else noted(optimizer.param_groups, self.options)
         found: list[Any] = layout.ages() if plan is None else self.measured.ages  # type: ignore[attr-defined]
         self.ages: float | Sequence[float] = found[0] if found.count(found[0]) == len(found) else found
         if layout.has_ratios:
@@ -208,8 +208,13 @@ def noted(groups: Sequence[dict[str, Any]], before: list[Options]) -> list[Optio
     return [_copy(group) for group in groups]
 
 
+PLAIN = frozenset({float, int, bool, str, tuple, list, type(None)})
+
+
 def _copy(group: Mapping[str, Any]) -> Options:
     """A group's options, numbers that live in tensors taken out of them."""
+    if PLAIN.issuperset(map(type, group.values())):
+        return dict(group)
     return {k: float(v) if isinstance(v, torch.Tensor) and v.numel() == 1 else v for k, v in group.items()}
 
 
