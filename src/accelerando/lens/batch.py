@@ -53,10 +53,12 @@ class Batch:
 
     def work(self) -> None:
         """Record all that waits."""
-        if not self._count or os.getpid() != self._process:  # a forked process has only a copy
+        if not self._count:
             return
         waiting, self._waiting = self._waiting, [[] for _ in self._waiting]
         self._count = self._cells = 0
+        if os.getpid() != self._process:  # a forked process has only a copy
+            return
         made = [samples for steps in waiting for samples in _made(steps)]
         entries = [(Block(m.without_options()), self.checks[m.index].see(m)) for m in made]
         self.store.add(entries)
