@@ -1,5 +1,6 @@
 """From a step that has just been made to its sums: every parameter's numbers, in one pass over its memory."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from accelerando.lens import fused
 from accelerando.lens.decay import decoupled
 from accelerando.lens.flat import Block, flat
+from accelerando.lens.formulas import Moments
 from accelerando.lens.layout import precision_of
 from accelerando.lens.micro import Ended
 from accelerando.lens.recipes import Stepped, Way, Ways
@@ -62,6 +65,7 @@ class Compared(Snapshot):
 
     seen: Sequence[Seen] = ()
     _thinned: Sequence[list[torch.Tensor]] = ()
+    _at_once = False
 
     def take(self, optimizer: torch.optim.Optimizer, step: int) -> None:
         """Sum what the step did, the ``step``-th; its displacement takes the place of the weights from before."""
@@ -75,9 +79,12 @@ class Compared(Snapshot):
             sums.put(row, AT["size"], float(one.g.numel()))
             kinds.setdefault(one.kind, []).append(row)
         now = [flat(one.held.p) for one in seen]
+        self._at_once = fused.worth(sum(one.g.numel() for one in seen))
         for rows in kinds.values():
+            one = seen[rows[0]]
             for block in self.blocks([(row, seen[row].held) for row in rows]):
-                _block(block, seen, now, sums, thinned)
+                at_once = self._at_once and one.used is None and fused.fits(one.way.formula, block)
+                (_at_once if at_once else _block)(block, seen, now, sums, thinned)
         _count_nonfinite(seen, sums)
 
     @property
@@ -153,6 +160,11 @@ class Compared(Snapshot):
                 flats[row] = flat(g)
         for block in self.blocks([(row, seen[row].held) for row in flats]):
             g, d = block.gather(flats.__getitem__), block.memory
+            if self._at_once and fused.fits_any(block):
+                for part, (net, gross) in zip(block.segments, fused.judge(block, g), strict=True):
+                    self._sums.put(part.row, AT["agree"], self._sums.get(part.row, AT["agree"]) - net)
+                    self._sums.put(part.row, AT["judged"], self._sums.get(part.row, AT["judged"]) + gross)
+                continue
             self._sums.add(block.segments, AT["agree"], summed(g), summed(d), -1.0)
             self._sums.add(block.segments, AT["judged"], summed(g.abs()), summed(d.abs_()))
 
@@ -210,10 +222,70 @@ def _block(
     sums.add(parts, AT["dd"], d, d)
     sums.add(parts, AT["along"], last, d, scale)
     if divisor is not None and one.whole:
-        for part in parts:
-            stride = -(-seen[part.row].g.numel() // SAMPLE)
-            some = divisor[0][part.low : part.high][-part.begin % stride :: stride]
-            thinned[part.row].append(divisor[1] / some)
+        _thin(block, seen, divisor, thinned)
+
+
+def _thin(
+    block: Block,
+    seen: Sequence[Seen],
+    divisor: tuple[torch.Tensor, float],
+    thinned: Sequence[list[torch.Tensor]],
+) -> None:
+    """Note 1/(√v̂ + ε) of some weights."""
+    for part in block.segments:
+        stride = -(-seen[part.row].g.numel() // SAMPLE)
+        some = divisor[0][part.low : part.high][-part.begin % stride :: stride]
+        thinned[part.row].append(divisor[1] / some)
+
+
+def _at_once(
+    block: Block,
+    seen: Sequence[Seen],
+    now: Sequence[torch.Tensor],
+    sums: Sums,
+    thinned: Sequence[list[torch.Tensor]],
+) -> None:
+    """The same as `_block` in one pass, for an Adam-like."""
+    one = seen[block.segments[0].row]
+    formula = one.way.formula
+    if not isinstance(formula, Moments) or formula.second is None:
+        raise AssertionError
+    g, after = block.gather(lambda row: seen[row].g), block.gather(now.__getitem__)
+    m, v = (block.gather(partial(_buffer, seen, i)) for i in (0, 1))
+    scale = formula.first / math.sqrt(formula.second)
+    norms = {
+        "decay": ("decayed", 1.0),
+        "agreement": ("mm", formula.first**2),
+        "second moment": ("uu", scale**2),
+    }
+    stages = {len(COLUMNS) + k: norms[cause] for k, cause in enumerate(one.way.causes)}
+    columns = (
+        {AT[name]: (name, 1.0) for name in ("gg", "pp", "gd", "dd")} | {AT["along"]: ("ud", scale)} | stages
+    )
+    if one.decay:
+        pulled = ("pp", 1.0) if one.way.trusts else ("pulled", 1 / formula.second)
+        columns[AT["decay"]] = (pulled[0], pulled[1] * one.decay**2)
+    found = fused.compare(block, formula, one.held.keep, after, g, m, v)
+    for part, own in zip(block.segments, found, strict=True):
+        for column, (name, factor) in columns.items():
+            sums.put(part.row, column, sums.get(part.row, column) + factor * own[name])
+    if one.whole:
+        _thin_few(block, seen, v, formula, thinned)
+
+
+def _thin_few(
+    block: Block,
+    seen: Sequence[Seen],
+    v: torch.Tensor,
+    formula: Moments,
+    thinned: Sequence[list[torch.Tensor]],
+) -> None:
+    """As `_thin`, where the divisor is not at hand."""
+    second: float = formula.second or 0.0
+    for part in block.segments:
+        stride = -(-seen[part.row].g.numel() // SAMPLE)
+        some = v[part.low : part.high][-part.begin % stride :: stride]
+        thinned[part.row].append(1 / (some.mul(second).sqrt_() + formula.eps))
 
 
 def _buffer(seen: Sequence[Seen], index: int, row: int) -> torch.Tensor:
