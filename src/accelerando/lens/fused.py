@@ -139,7 +139,8 @@ def compare(
     sums = np.zeros((len(block.segments), len(COMPARED)))
     root = math.sqrt(formula.second or 1.0)
     arrays = [x.contiguous().numpy() for x in (now, g, m, v)]
-    numbers = (float(keep), np.float32(formula.decay), np.float32(formula.eps / root))
+    kept = float(np.float32(keep))  # weights in float32 shrink by a factor in float32
+    numbers = (kept, np.float32(formula.decay), np.float32(formula.eps / root))
     _kernel("compare")(block.memory.numpy(), *arrays, _parts(block.segments), *numbers, sums)
     return [dict(zip(COMPARED, row, strict=True)) for row in sums.tolist()]
 
