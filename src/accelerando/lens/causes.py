@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -24,7 +25,8 @@ class Chains:
         causes: of these, by tensor.
         factors: cause → the scalar it multiplied the last vector with; the rate is "schedule".
         trusted: whether a trust ratio is among the factors.
-        right: |cos| between the recipe's direction and the displacement; NaN if either is nothing.
+        last: the squared norm of the recipe's direction.
+        along: that direction's product with the displacement.
     """
 
     given: Array
@@ -33,7 +35,15 @@ class Chains:
     causes: tuple[tuple[str, ...], ...]
     factors: dict[str, Array]
     trusted: Bools
-    right: Array
+    last: Array
+    along: Array
+
+    @cached_property
+    def right(self) -> Array:
+        """|cos| between the recipe's direction and the displacement; NaN if either is nothing."""
+        both = self.last * self.moved
+        with np.errstate(all="ignore"):
+            return np.where(both > 0, np.abs(self.along) / np.sqrt(both), np.nan)
 
     @property
     def scale(self) -> Array:
@@ -52,16 +62,15 @@ def chains_of(samples: Samples) -> Chains:
         own = samples.scalars[..., k]
         factors[cause] = factors[cause] * own if cause in factors else own
     told = np.broadcast_to(np.array(frame.told, dtype=bool), given.shape)
+    chains = Chains(given, moved, stages, frame.causes, factors, told, last, along)
+    if not any(frame.trusts):
+        return chains
     with np.errstate(all="ignore"):
-        both = last * moved
-        right = np.where(both > 0, np.abs(along) / np.sqrt(both), np.nan)
-        if any(frame.trusts):
-            known = math.prod(factors.values(), start=np.ones_like(given))
-            found = np.array(frame.trusts) & ~told & (right >= RIGHT) & (known > 0)
-            ratio = np.where(found, np.sqrt(moved / last) / known, 1.0)
-            factors["trust ratio"] = ratio * factors.get("trust ratio", 1.0)
-            told = told | found
-    return Chains(given, moved, stages, frame.causes, factors, told, right)
+        known = math.prod(factors.values(), start=np.ones_like(given))
+        found = np.array(frame.trusts) & ~told & (chains.right >= RIGHT) & (known > 0)
+        ratio = np.where(found, np.sqrt(moved / last) / known, 1.0)
+    factors["trust ratio"] = ratio * factors.get("trust ratio", 1.0)
+    return replace(chains, trusted=told | found)
 
 
 def attribute(chains: Chains, scoped: Callable[[Array], Array]) -> Array:
