@@ -82,7 +82,7 @@ def _gpt2() -> tuple[tuple[int, ...], ...]:
 
 SIZES = (
     Size("10 tensors", _mlp(), 40, 512, 512, tuple(OPTIMIZERS)),
-    Size("GPT-2 shapes", _gpt2(), 16, 10, 2, ("torch AdamW, fused", "accelerando AdamW")),
+    Size("GPT-2 shapes", _gpt2(), 30, 10, 2, ("torch AdamW, fused", "accelerando AdamW")),
 )
 
 

@@ -166,10 +166,8 @@ class Optimizer(torch.optim.Optimizer):
     def _age(self) -> float | None:
         """How many steps every parameter has made; None if they differ, or none is known to have made one."""
         plan = self.__dict__.get("_plan")
-        ages = None if plan is None or isinstance(plan, DevicePlan) else plan.pool.ages
-        if ages is None or not len(ages) or not (ages == ages[0]).all():
-            return None
-        return float(ages[0])
+        ages = [] if plan is None or isinstance(plan, DevicePlan) else plan.pool.ages.tolist()
+        return float(ages[0]) if ages and ages.count(ages[0]) == len(ages) else None
 
     def _on_device(self) -> bool:
         plan = self.__dict__.get("_plan")

@@ -36,12 +36,14 @@ def shrinkage(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> flo
     Read before the step, because the methods that adapt d decay with the d they began the step with.
     """
     decay = float(group.get("weight_decay") or 0.0)
-    if not decay or not decoupled(optimizer, group):
+    if not decay:
+        return 0.0
+    if type(optimizer).__name__ == "Accelerando":
+        return float(decay * own_rate(group, _made(optimizer, group) + 1) / float(group["scale"]))
+    if not decoupled(optimizer, group):
         return 0.0
     if group.get("fixed_decay"):
         return decay
-    if type(optimizer).__name__ == "Accelerando":
-        return float(decay * own_rate(group, _made(optimizer, group) + 1) / float(group["scale"]))
     rate = float(group.get("lr") or 0.0) * float(group.get("d", 1.0))
     return decay * rate * _correction(optimizer, group)
 

@@ -252,7 +252,7 @@ def own_rate(group: Mapping[str, Any], t: Any) -> Any:
     On a device the decision lives there; reading it here waits for it.
     """
     rate, scale, asked = (numbered(group[name]) for name in ("rate", "scale", "lr"))
-    several = any(isinstance(x, np.ndarray) for x in (rate, scale, asked, t))
+    several = np.ndarray in (type(rate), type(scale), type(asked), type(t))
     least: Any = np.minimum if several else min
     return least(asked * 10.0 ** least(t - 1, 30), rate * scale)
 

@@ -96,9 +96,9 @@ class SelfRaised:
             begin = end
 
     def _look(self, seen: Seen, at: int, group: int) -> Iterator[Finding]:
-        table = self.trails[group].table
-        found = risen_in(table[:, STEP], table[:, GAIN], table[:, NORM], table[:, NOMINAL], self.LEAST)
-        if found is not None and found.factor >= 2 * self.said.get(group, 0.5):
+        table, least = self.trails[group].table, max(self.LEAST, 2 * self.said.get(group, 0.0))
+        found = risen_in(table[:, STEP], table[:, GAIN], table[:, NORM], table[:, NOMINAL], least)
+        if found is not None and found.factor >= least:
             self.said[group] = found.factor
             early, late = (
                 [_point(row) for row in table[b : b + found.width]] for b in (found.early, found.late)
