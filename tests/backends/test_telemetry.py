@@ -42,9 +42,9 @@ def test_what_is_told_is_what_was_done(cls, backend, dtype):
         assert {id(p) for p, _ in rows} == {id(p) for p in params}
         for p, sums in rows:
             k = next(i for i, q in enumerate(params) if q is p)
-            g, new = p.grad.double().flatten(), p.detach().double().flatten()
-            d = new - (KEEP if k < 2 else 1.0) * before[k].double().flatten()
-            want = {"gg": g @ g, "gd": g @ d, "dd": d @ d, "pp": new @ new, "pd": new @ d, "nonfinite": 0.0}
+            g, old = p.grad.double().flatten(), before[k].double().flatten()
+            d = p.detach().double().flatten() - (KEEP if k < 2 else 1.0) * old
+            want = {"gg": g @ g, "gd": g @ d, "dd": d @ d, "pp": old @ old, "nonfinite": 0.0}
             if "exp_avg" in optimizer.state[p]:
                 m = optimizer.state[p]["exp_avg"].double().flatten()
                 want["mm"] = m @ m
@@ -85,3 +85,16 @@ def test_bad_elements_are_counted():
         optimizer.step()
         ((_, sums),) = measured.table()
         assert sums["nonfinite"] == 2
+
+
+@pytest.mark.parametrize("scale", [1e-25, 0.0, 1e25])
+def test_gradients_whose_squares_float32_cannot_hold(scale):
+    p = torch.nn.Parameter(torch.ones(70_000))
+    optimizer = accelerando.AdamW([p], max_grad_norm=0.5)
+    for k in range(2):
+        p.grad = scale * torch.randn(70_000, generator=torch.Generator().manual_seed(k))
+        measured = optimizer._measure()
+        optimizer.step()
+    ((_, sums),) = measured.table()
+    g = p.grad.double()
+    assert sums["gg"] == pytest.approx(float(g @ g), rel=1e-6) and sums["nonfinite"] == 0

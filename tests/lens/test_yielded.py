@@ -44,8 +44,8 @@ class Yielding(torch.optim.AdamW):
             t = float(s["step"])
             m, v = (s[k].double().flatten() for k in ("exp_avg", "exp_avg_sq"))
             u = (m / (1 - beta1**t)) / ((v / (1 - beta2**t)).sqrt() + self.param_groups[0]["eps"])
-            w = p.double().flatten()
-            sums = {"gg": g @ g, "dd": d @ d, "gd": g @ d, "pp": w @ w, "uu": u @ u, "mm": m @ m, "pd": w @ d}
+            w = before.double().flatten()
+            sums = {"gg": g @ g, "dd": d @ d, "gd": g @ d, "pp": w @ w, "uu": u @ u, "mm": m @ m}
             self.coming.rows.append((p, {k: float(x) for k, x in sums.items()}))
         self.coming = None
         return loss

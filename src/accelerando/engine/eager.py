@@ -187,9 +187,8 @@ class _Work:
         """The sums of `TOLD`, in order, not yet read from their device."""
         g, u = _real(self.item.g).double(), values[self.rule.direction.results[0]].double()
         m = values[FIRST_MOMENT].double() if FIRST_MOMENT in self.rule.buffers else torch.zeros_like(g)
-        after = self._parameter()
-        d, after = (after - values["keep_"] * before).double(), after.double()
-        pairs = ((g, g), (u, u), (m, m), (~torch.isfinite(g), 1), (g, d), (d, d), (after, after), (after, d))
+        d, p = (self._parameter() - values["keep_"] * before).double(), before.double()
+        pairs = ((g, g), (u, u), (m, m), (~torch.isfinite(g), 1), (g, d), (d, d), (p, p))
         return [(a * b).double().sum() for a, b in pairs]
 
     def _parameter(self) -> Tensor:

@@ -14,7 +14,7 @@ from accelerando.engine.cuda.plan import DevicePlan
 from accelerando.engine.fields import Cap, check, fields_of
 from accelerando.engine.options import OPTIONS, say_once, say_what_runs
 from accelerando.engine.sharding import refuse_partition
-from accelerando.engine.telemetry import Telemetry
+from accelerando.engine.telemetry import Observer, Telemetry
 from accelerando.engine.tensors import refuse
 from accelerando.errors import HyperparameterError, RuleError, StateError
 
@@ -71,6 +71,7 @@ class Optimizer(torch.optim.Optimizer):
     """Field → what it means that a loaded group lacks it, where that is not the default."""
 
     _telemetry: Telemetry | None = None
+    _observers: tuple[Observer, ...] = ()
     _plan: Any = None
     """What the engine knows from the last step; not part of the state, and made anew when it is gone."""
     fields: ClassVar[dict[str, Any]] = {}
@@ -155,12 +156,36 @@ class Optimizer(torch.optim.Optimizer):
             What everyone gets who asks for the same before that step.
             None where the step is made on a device as a whole, and is to be measured from outside.
         """
-        if self._step_supports_amp_scaling or any(p.is_cuda for g in self.param_groups for p in g["params"]):
+        if self._on_device():
             return None
-        asked = Telemetry(self.param_groups, keep or [1.0] * len(self.param_groups))
-        if self._telemetry is None or self._telemetry.keeps != asked.keeps:
-            self._telemetry = asked
-        return self._telemetry
+        keeps = keep or [1.0] * len(self.param_groups)
+        asked = self._telemetry
+        if asked is None or list(asked.keeps.values()) != list(keeps):
+            asked = self._telemetry = Telemetry(self.param_groups, keeps)
+        return asked
+
+    def _age(self) -> float | None:
+        """How many steps every parameter has made; None if they differ, or none is known to have made one."""
+        plan = self.__dict__.get("_plan")
+        ages = [] if plan is None or isinstance(plan, DevicePlan) else plan.pool.ages.tolist()
+        return float(ages[0]) if ages and ages.count(ages[0]) == len(ages) else None
+
+    def _on_device(self) -> bool:
+        plan = self.__dict__.get("_plan")
+        if plan is not None:
+            return isinstance(plan, DevicePlan) or plan.captured
+        return any(p.is_cuda for g in self.param_groups for p in g["params"])
+
+    def _observe(self, observer: Observer) -> bool:
+        """Let an observer see every step, until `_forget`; False where a subclass has a ``step`` around ours."""
+        if hasattr(type(self).step, "__wrapped__"):  # torch has wrapped it, for its hooks
+            return False
+        self._observers = (*self._observers, observer)
+        return True
+
+    def _forget(self, observer: Observer) -> None:
+        """Let it see no more."""
+        self._observers = tuple(o for o in self._observers if o is not observer)
 
     def load_state_dict(self, state_dict: Any) -> None:
         """Load a state dict of this class or of torch's namesake; states keep their full precision."""
@@ -252,7 +277,12 @@ def _run(optimizer: Optimizer, closure: Callable[[], Any] | None = None) -> Any:
     if closure is not None:
         with torch.enable_grad():
             loss = closure()
+    observers = optimizer._observers
+    for observer in observers:
+        observer.before(optimizer)
     stepping.step(optimizer, type(optimizer).rule_of)
+    for observer in observers:
+        observer.after(optimizer)
     return loss
 
 

@@ -147,6 +147,7 @@ class _Step:
         if self.telemetry is not None:
             for lot in self.lots:
                 self.telemetry.tell(*lot.told())
+            self.telemetry.end(plan, ages)
         if plan.raw:
             torch.autograd.graph.increment_version(plan.raw)
 

@@ -1,158 +1,39 @@
 """What the lens looks for while it records; each check says a thing once."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from statistics import median
-from typing import Any, Protocol
 
 import numpy as np
 
-from accelerando.lens.causes import chains_of
-from accelerando.lens.codes import CODES
+from accelerando.lens.events import Check, Finding, Seen, finding
 from accelerando.lens.recipes import CAUSES
-from accelerando.lens.rise import Found, find_rise
-from accelerando.lens.rows import CAUSE_FIELDS, Row
-from accelerando.lens.sampled import Step
+from accelerando.lens.rows import heads_of
+from accelerando.lens.sampled import Bools, Samples
 from accelerando.lens.shapes import risen_past_a_cosine
-
-MOVEMENTS = ("probe", "rise", "settle")
-"""The causes that are a method's own movement."""
+from accelerando.lens.trails import SelfRaised
 
 
-@dataclass(frozen=True)
-class Event:
-    """A finding.
-
-    Attributes:
-        code: one of `accelerando.lens.codes.CODES`.
-        step: when it was seen.
-        optimizer: index of the optimizer.
-        group: index of the group; None if it is about all of them.
-        tensor: name of the parameter; None if it is about the group.
-        factor: how much, where there is a number to it.
-        cause: why, as far as it is known.
-        advice: one sentence.
-    """
-
-    code: str
-    step: int
-    optimizer: int
-    group: int | None
-    tensor: str | None
-    factor: float | None
-    cause: str
-    advice: str
-
-    def __str__(self) -> str:
-        where = self.tensor or (f"group {self.group}" if self.group is not None else "all groups")
-        much = "" if self.factor is None else f" ({self.factor:.3g}×)"
-        title = CODES[self.code].title if self.code in CODES else "unknown to this release"
-        return f"{self.code} step {self.step}, {where}: {title}{much}; {self.cause}. {self.advice}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """As a flat dictionary."""
-        return asdict(self)
-
-
-def event(
-    code: str,
-    step: Step,
-    cause: str,
-    group: int | None = None,
-    tensor: str | None = None,
-    factor: float | None = None,
-) -> Event:
-    """A finding at this step, with its code's advice."""
-    return Event(code, step.step, step.optimizer, group, tensor, factor, cause, CODES[code].advice)
-
-
-class Check(Protocol):
-    """Looks at every sampled step of one optimizer, in order."""
-
-    def see(self, step: Step, rows: list[Row]) -> Iterable[Event]:
-        """The findings of this step; ``rows`` are the optimizer's and its groups'."""
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A row in little: what a rise is looked for in."""
-
-    step: int
-    nominal: float
-    gain: float
-    grad_norm: float
-    shares: tuple[float, ...]
-
-
-def point_of(row: Row) -> Point | None:
-    """The point of a row that has a gain."""
-    if not row["gain"] or row[CAUSE_FIELDS[0]] is None or not row["grad_norm"]:
-        return None
-    shares = tuple(row[field] or 0.0 for field in CAUSE_FIELDS)
-    return Point(row["step"], row["lr"] or 0.0, row["gain"], row["grad_norm"], shares)
-
-
-def cause_of(found: Found) -> str:
-    """The factor of log(gain) that grew most, the echo of a falling gradient taken off the second moment."""
-    early, late = ([p for p in window if isinstance(p, Point)] for window in (found.early, found.late))
-    grown = {
-        cause: median(p.shares[i] for p in late) - median(p.shares[i] for p in early)
-        for i, cause in enumerate(CAUSES)
-    }
-    fall = median(math.log(p.grad_norm) for p in early) - median(math.log(p.grad_norm) for p in late)
-    if grown["second moment"] > 0:
-        grown["second moment"] = max(0.0, grown["second moment"] - max(0.0, fall))
-    return max(grown, key=lambda cause: grown[cause])
-
-
-class SelfRaised:
-    """LR101."""
-
-    LEAST = 2.0
-    ROOM = 256
-    EVERY = 8
+class Checks:
+    """One of each, for one optimizer."""
 
     def __init__(self) -> None:
-        self.points: dict[int, list[Point]] = {}
-        self.said: dict[int, float] = {}
-        self.count, self.next = 0, self.EVERY
+        self._checks: list[Check] = [
+            SelfRaised(),
+            PastCosine(),
+            BetaOverwritten(),
+            DistanceStuck(),
+            Unmoved(),
+            FirstPeak(),
+            DecayRules(),
+            OtherRate(),
+            NotFinite(),
+        ]
 
-    def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
-        """A rise within a stretch of constant nominal rate; again only when it has doubled since."""
-        self.count += 1
-        look = self.count == self.next
-        if look:  # ever more rarely: each look is at everything since the nominal rate last changed
-            self.next += max(self.EVERY, self.count // 16)
-        for row in rows:
-            if row["scope"] != "group":
-                continue
-            point, points = point_of(row), self.points.setdefault(row["group"], [])
-            if points and row["lr"] and not math.isclose(points[-1].nominal, row["lr"], rel_tol=1e-9):
-                points.clear()
-            if point is not None:
-                points.append(point)
-            if len(points) > self.ROOM:
-                del points[1::2]
-            if look:
-                yield from self._look(step, row["group"], points)
-
-    def _look(self, step: Step, group: int, points: list[Point]) -> Iterator[Event]:
-        found = find_rise(points, self.LEAST)
-        if found is not None and found.factor >= 2 * self.said.get(group, 0.5):
-            self.said[group] = found.factor
-            cause = cause_of(found)
-            why = f"cause: {cause}{_own(cause, step.groups[group])}"
-            yield event("LR101", step, why, group, None, found.factor)
-
-
-def _own(cause: str, options: Mapping[str, Any]) -> str:
-    """That a rise is the method's own movement, and how much the gradients agreed when it was seen."""
-    if cause not in MOVEMENTS:
-        return ""
-    agreed = options.get("agreement")
-    with_it = "" if agreed is None else f"; agreement {agreed:.2f}"
-    return f", the method's own rise{with_it}"
+    def see(self, samples: Samples) -> list[Finding]:
+        """The findings of some steps, each with its step's place, step by step."""
+        seen = Seen(samples, heads_of(samples))
+        return sorted((f for check in self._checks for f in check.see(seen)), key=lambda found: found[0])
 
 
 class PastCosine:
@@ -164,21 +45,37 @@ class PastCosine:
         self.rates: dict[int, list[tuple[int, float]]] = {}
         self.said: set[int] = set()
 
-    def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
+    def see(self, seen: Seen) -> Iterator[Finding]:
         """The rate rising again on the curve on which it fell."""
-        for index, group in enumerate(step.groups):
+        steps, options = seen.samples.steps.tolist(), seen.samples.options
+        for index in range(len(options[0])):
+            values = [float(groups[index].get("lr") or 0.0) for groups in options]
             rates = self.rates.setdefault(index, [])
-            rates.append((step.step, float(group.get("lr") or 0.0)))
+            last = rates[-1][1] if rates else values[0]
+            if values.count(last) == len(values):  # it does not rise
+                self._note(rates, list(zip(steps, values, strict=True)))
+                continue
+            for at, rate in enumerate(zip(steps, values, strict=True)):
+                self._note(rates, [rate])
+                if len(rates) >= 12 and rates[-1][1] > rates[-2][1] and index not in self.said:
+                    yield from self._look(seen, at, index, rates)
+
+    def _note(self, rates: list[tuple[int, float]], more: list[tuple[int, float]]) -> None:
+        """Take more rates, and where there are too many drop every second one."""
+        while more:
+            room = self.ROOM + 1 - len(rates)
+            rates += more[:room]
+            more = more[room:]
             if len(rates) > self.ROOM:
                 del rates[1::2]
-            if index in self.said or len(rates) < 12 or rates[-1][1] <= rates[-2][1]:
-                continue
-            bottom = risen_past_a_cosine(rates)
-            if bottom is not None:
-                self.said.add(index)
-                low = min(rate for _, rate in rates)
-                factor = rates[-1][1] / low if low > 0 else None
-                yield event("LR102", step, f"its end was at about step {bottom}", index, None, factor)
+
+    def _look(self, seen: Seen, at: int, index: int, rates: list[tuple[int, float]]) -> Iterator[Finding]:
+        bottom = risen_past_a_cosine(rates)
+        if bottom is not None:
+            self.said.add(index)
+            low = min(rate for _, rate in rates)
+            factor = rates[-1][1] / low if low > 0 else None
+            yield finding("LR102", seen, at, f"its end was at about step {bottom}", index, None, factor)
 
 
 class BetaOverwritten:
@@ -188,9 +85,16 @@ class BetaOverwritten:
         self.first: dict[int, float] = {}
         self.said: set[int] = set()
 
-    def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
+    def see(self, seen: Seen) -> Iterator[Finding]:
         """beta1 or momentum other than at the first sample."""
-        for index, group in enumerate(step.groups):
+        before = None
+        for at, groups in enumerate(seen.samples.options):
+            if groups is not before:  # the same object where nothing has changed
+                yield from self._look(seen, at)
+            before = groups
+
+    def _look(self, seen: Seen, at: int) -> Iterator[Finding]:
+        for index, group in enumerate(seen.samples.options[at]):
             betas = group.get("betas")
             now = betas[0] if betas else group.get("momentum")
             if not isinstance(now, int | float):
@@ -200,7 +104,7 @@ class BetaOverwritten:
                 self.said.add(index)
                 name = "betas[0]" if betas else "momentum"
                 cause = f"{name} was {was:.6g} and is {now:.6g}"
-                yield event("LR103", step, cause, index, None, float(now) / was if was else None)
+                yield finding("LR103", seen, at, cause, index, None, float(now) / was if was else None)
 
 
 class DistanceStuck:
@@ -212,21 +116,28 @@ class DistanceStuck:
         self.said: set[int] = set()
         self.lost: dict[int, bool] = {}
 
-    def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
+    def see(self, seen: Seen) -> Iterator[Finding]:
         """The first d, d0, still there after 50 steps."""
-        for index, group in enumerate(step.groups):
+        if all(group.get("d0") is None for group in seen.samples.options[0]):
+            return
+        for at in range(len(seen.samples)):
+            yield from self._look(seen, at)
+
+    def _look(self, seen: Seen, at: int) -> Iterator[Finding]:
+        samples = seen.samples
+        for index, group in enumerate(samples.options[at]):
             d, d0 = group.get("d"), group.get("d0")
             if d is None or d0 is None:
                 continue
-            row = next((r for r in rows if r["scope"] == "group" and r["group"] == index), None)
-            still = row is not None and not row["gain"]
-            self.lost[index] = self.lost.get(index, True) and still
-            if step.step >= self.AFTER and d <= d0 * (1 + 1e-9) and index not in self.said:
+            here = index in samples.frame.present
+            gain = seen.heads.gain[at, 1 + samples.frame.present.index(index)] if here else 1.0
+            self.lost[index] = self.lost.get(index, True) and not gain > 0
+            if samples.steps[at] >= self.AFTER and d <= d0 * (1 + 1e-9) and index not in self.said:
                 self.said.add(index)
                 why = "gradients and displacement do not correlate yet"
                 if self.lost[index]:
-                    why = f"no step moved a weight: in {step.precision} a step of lr·d rounds away"
-                yield event("LR104", step, f"d = {d:.3g}; {why}", index)
+                    why = f"no step moved a weight: in {samples.frame.precision} a step of lr·d rounds away"
+                yield finding("LR104", seen, at, f"d = {d:.3g}; {why}", index)
 
 
 class Unmoved:
@@ -238,29 +149,33 @@ class Unmoved:
         self.still: dict[str, int] = {}
         self.settled: Sequence[str] = ()
 
-    def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
+    def see(self, seen: Seen) -> Iterator[Finding]:
         """A tensor that no sampled step has moved, after ten of them."""
-        tensors = step.tensors
-        moved = (tensors.sum("dd") != 0) | (tensors.lr == 0)
-        if not (moved.all() and self.settled == tensors.names):
-            for name, group, has, gg in zip(
-                tensors.names, tensors.groups, moved.tolist(), tensors.sum("gg").tolist(), strict=True
-            ):
-                yield from self._count(step, name, group, has, self._why(gg, step.precision))
-            self.settled = tensors.names if moved.all() else ()
-        for name in step.idle:
-            yield from self._count(step, name, None, False, "it has no gradient")
+        samples, names = seen.samples, seen.samples.frame.names
+        moved = (samples.sum("dd") != 0) | (samples.lr == 0)
+        if not (moved.all() and self.settled == names):
+            for at, here in enumerate(moved):
+                yield from self._tensors(seen, at, here)
+            self.settled = names if moved[-1].all() else ()
+        for name in samples.frame.idle:
+            for at in range(len(samples)):
+                yield from self._count(seen, at, name, None, "it has no gradient")
 
-    def _count(self, step: Step, name: str, group: int | None, moved: bool, why: str) -> Iterator[Event]:
-        if moved:
-            self.still[name] = -1
-        elif self.still.setdefault(name, 0) >= 0:
+    def _tensors(self, seen: Seen, at: int, moved: Bools) -> Iterator[Finding]:
+        frame = seen.samples.frame
+        for k, name in enumerate(frame.names):
+            if moved[k]:
+                self.still[name] = -1
+                continue
+            pushed = seen.samples.sum("gg")[at, k] > 0
+            why = f"its step rounds away in {frame.precision}" if pushed else "its gradient is exactly zero"
+            yield from self._count(seen, at, name, frame.groups[k], why)
+
+    def _count(self, seen: Seen, at: int, name: str, group: int | None, why: str) -> Iterator[Finding]:
+        if self.still.setdefault(name, 0) >= 0:
             self.still[name] += 1
             if self.still[name] == self.AFTER:
-                yield event("LR105", step, why, group, name)
-
-    def _why(self, gg: float, precision: str) -> str:
-        return f"its step rounds away in {precision}" if gg > 0 else "its gradient is exactly zero"
+                yield finding("LR105", seen, at, why, group, name)
 
 
 class FirstPeak:
@@ -272,16 +187,24 @@ class FirstPeak:
     def __init__(self) -> None:
         self.seen: list[tuple[int, float, float, float]] = []
 
-    def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
+    def see(self, seen: Seen) -> Iterator[Finding]:
         """The first step's length, beyond rate and gradients, against five samples from step 100 on."""
-        row = rows[0]
-        if step.step != 1 and (not self.seen or step.step < self.SETTLED or len(self.seen) > self.LATER):
+        steps = seen.samples.steps
+        if len(self.seen) > self.LATER or (not self.seen and steps[0] != 1):
             return
-        if point_of(row) is None:
+        for at in np.flatnonzero((steps == 1) | (steps >= self.SETTLED)).tolist():
+            if self.seen or steps[at] == 1:
+                yield from self._look(seen, at)
+            if len(self.seen) > self.LATER:
+                return
+
+    def _look(self, seen: Seen, at: int) -> Iterator[Finding]:
+        gain, norm = float(seen.heads.gain[at, 0]), float(seen.heads.grad_norm[at, 0])
+        share = dict(zip(CAUSES, seen.heads.shares[at, 0].tolist(), strict=True))
+        if not (gain > 0 and norm > 0 and math.isfinite(gain * norm) and math.isfinite(share["schedule"])):
             return
-        share = dict(zip(CAUSES, (row[field] for field in CAUSE_FIELDS), strict=True))
         known = sum(share[c] for c in ("bias correction", "trust ratio", "distance"))
-        self.seen.append((step.step, known, share["method"], math.log(row["grad_norm"])))
+        self.seen.append((int(seen.samples.steps[at]), known, share["method"], math.log(norm)))
         if len(self.seen) <= self.LATER:
             return
         first, later = self.seen[0], self.seen[1:]
@@ -289,7 +212,7 @@ class FirstPeak:
         unscaled = drop[1] + min(0.0, drop[2])  # a method that divides by the gradient echoes its growth
         for excess, least, cause in ((drop[0], self.KNOWN, "scalars"), (unscaled, self.METHOD, "method")):
             if excess >= math.log(least):
-                yield event("LR106", step, f"cause: its {cause}", None, None, math.exp(excess))
+                yield finding("LR106", seen, at, f"cause: its {cause}", None, None, math.exp(excess))
                 return
 
 
@@ -301,17 +224,23 @@ class DecayRules:
     def __init__(self) -> None:
         self.times: dict[int, int] = {}
 
-    def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
+    def see(self, seen: Seen) -> Iterator[Finding]:
         """Decay's share above one half in five samples in a row."""
-        for row in rows:
-            if row["scope"] != "group" or self.times.get(row["group"], 0) < 0:
+        for k, group in enumerate(seen.samples.frame.present, start=1):
+            shares = seen.heads.decay_share[:, k]
+            if self.times.get(group, 0) < 0:
                 continue
-            group, share = row["group"], row["decay_share"] or 0.0
-            self.times[group] = self.times.get(group, 0) + 1 if share > 0.5 else 0
-            if self.times[group] == self.ROW:
-                self.times[group] = -1
-                cause = f"decay is {share:.0%} of the way the weights went"
-                yield event("LR107", step, cause, group, None, share / (1 - share) if share < 1 else None)
+            if not (shares > 0.5).any():
+                self.times[group] = 0
+                continue
+            for at, share in enumerate(shares.tolist()):
+                self.times[group] = self.times.get(group, 0) + 1 if share > 0.5 else 0
+                if self.times[group] == self.ROW:
+                    self.times[group] = -1
+                    cause = f"decay is {share:.0%} of the way the weights went"
+                    factor = share / (1 - share) if share < 1 else None
+                    yield finding("LR107", seen, at, cause, group, None, factor)
+                    break
 
 
 class OtherRate:
@@ -323,35 +252,41 @@ class OtherRate:
     def __init__(self) -> None:
         self.off: dict[int, list[float]] = {}
 
-    def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
+    def see(self, seen: Seen) -> Iterator[Finding]:
         """A remainder where the recipe is the whole method and its direction is the one taken."""
-        if step.precision not in ("float32", "float64"):
+        frame, method = seen.samples.frame, CAUSES.index("method")
+        if frame.precision not in ("float32", "float64"):
             return
-        for row in rows:
-            if row["scope"] != "group":
-                continue
-            off = self.off.setdefault(row["group"], [])
+        for k, group in enumerate(frame.present, start=1):
+            off, shares = self.off.setdefault(group, []), seen.heads.shares[:, k, method]
             if len(off) >= self.ROW:
                 continue
-            method = row["log_method"]
-            if method is None or abs(method) < self.LEAST or not _as_the_recipe_says(step, row["group"]):
+            odd = np.abs(shares) >= self.LEAST
+            if odd.any():
+                odd &= _as_the_recipe_says(seen, group)
+            if not odd.any():
                 off.clear()
                 continue
-            off.append(method)
-            if len(off) == self.ROW:
-                factor = math.exp(median(off))
-                cause = f"the steps are {factor:.4g} times what lr = {row['lr']:.4g} asks for"
-                yield event("LR108", step, cause, row["group"], None, factor)
+            for at, (share, told) in enumerate(zip(shares.tolist(), odd.tolist(), strict=True)):
+                if not told:
+                    off.clear()
+                    continue
+                off.append(share)
+                if len(off) == self.ROW:
+                    factor, lr = math.exp(median(off)), float(seen.heads.lr[at, k])
+                    cause = f"the steps are {factor:.4g} times what lr = {lr:.4g} asks for"
+                    yield finding("LR108", seen, at, cause, group, None, factor)
+                    break
 
 
-def _as_the_recipe_says(step: Step, group: int) -> bool:
-    """Whether every step of a group went where a recipe that is all there is to the method points."""
-    tensors = step.tensors
-    mine = np.array(tensors.groups) == group
-    if not tensors.whole[mine].all():
-        return False
-    right = chains_of(tensors).right[mine]
-    return bool(((tensors.sum("dd")[mine] == 0) | (right > 0.9999)).all())
+def _as_the_recipe_says(seen: Seen, group: int) -> Bools:
+    """By step, whether all of a group went where a recipe that is all there is to the method points."""
+    samples = seen.samples
+    mine = np.array(samples.frame.groups) == group
+    if not np.array(samples.frame.whole)[mine].all():
+        return np.zeros(len(samples), dtype=bool)
+    along = (samples.sum("dd") == 0) | (seen.heads.chains.right > 0.9999)
+    return np.asarray(along[:, mine].all(axis=1))
 
 
 class NotFinite:
@@ -360,27 +295,12 @@ class NotFinite:
     def __init__(self) -> None:
         self.said: set[str] = set()
 
-    def see(self, step: Step, rows: list[Row]) -> Iterator[Event]:
+    def see(self, seen: Seen) -> Iterator[Finding]:
         """The first gradient of a tensor that is not finite."""
-        tensors, counts = step.tensors, step.tensors.sum("nonfinite")
-        for row in np.flatnonzero(counts).tolist():
-            name = tensors.names[row]
+        samples, counts = seen.samples, seen.samples.sum("nonfinite")
+        for at, row in np.argwhere(counts).tolist() if counts.any() else ():
+            name = samples.frame.names[row]
             if name not in self.said:
                 self.said.add(name)
-                what = f"{counts[row]:.0f} of {tensors.sum('size')[row]:.0f} elements"
-                yield event("LR109", step, what, tensors.groups[row], name)
-
-
-def checks() -> list[Check]:
-    """One of each, for one optimizer."""
-    return [
-        SelfRaised(),
-        PastCosine(),
-        BetaOverwritten(),
-        DistanceStuck(),
-        Unmoved(),
-        FirstPeak(),
-        DecayRules(),
-        OtherRate(),
-        NotFinite(),
-    ]
+                what = f"{counts[at, row]:.0f} of {samples.frame.sizes[row]:.0f} elements"
+                yield finding("LR109", seen, at, what, samples.frame.groups[row], name)

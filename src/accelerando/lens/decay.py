@@ -36,14 +36,21 @@ def shrinkage(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> flo
     Read before the step, because the methods that adapt d decay with the d they began the step with.
     """
     decay = float(group.get("weight_decay") or 0.0)
-    if not decay or not decoupled(optimizer, group):
+    if not decay:
+        return 0.0
+    if type(optimizer).__name__ == "Accelerando":
+        return float(decay * own_rate(group, _made(optimizer, group) + 1) / float(group["scale"]))
+    if not decoupled(optimizer, group):
         return 0.0
     if group.get("fixed_decay"):
         return decay
-    if type(optimizer).__name__ == "Accelerando":
-        return decay * own_rate(group, _made(optimizer, group) + 1) / float(group["scale"])
     rate = float(group.get("lr") or 0.0) * float(group.get("d", 1.0))
     return decay * rate * _correction(optimizer, group)
+
+
+def ages(group: Mapping[str, Any]) -> bool:
+    """Whether the same options shrink the weights more or less as steps go by."""
+    return "rate" in group or bool(group.get("use_bias_correction"))
 
 
 def _correction(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:
@@ -57,5 +64,7 @@ def _correction(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> f
 
 def _made(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> float:
     """How many steps a group's oldest parameter has made."""
+    if isinstance(optimizer, Optimizer) and (age := optimizer._age()) is not None:
+        return age
     states = [optimizer.state[p] for p in group["params"] if p in optimizer.state]
     return float(group.get("k", max((float(s["step"]) for s in states if "step" in s), default=0.0)))

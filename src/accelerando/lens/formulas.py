@@ -6,9 +6,12 @@ step left them. A vector comes with a number that it is yet to be multiplied wit
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
+
+Number = Any
+"""A float; or an array, a number for each of several steps, of which no vectors are made."""
 
 Scaled = tuple[torch.Tensor, float]
 Vectors = tuple[list[Scaled], Scaled | None]
@@ -87,9 +90,9 @@ class Rms:
 class Divided:
     """The gradient divided by the root of a second moment: Adagrad, schedule-free Adam. Buffers: that one."""
 
-    decay: float
-    scale: float
-    eps: float
+    decay: Number
+    scale: Number
+    eps: Number
 
     def __call__(self, g: torch.Tensor, p: torch.Tensor, *buffers: torch.Tensor) -> Vectors:
         """Decay, second moment."""
@@ -112,12 +115,12 @@ class Moments:
         inside: λ where decay is added to the direction.
     """
 
-    decay: float
-    first: float
-    second: float | None
-    eps: float
+    decay: Number
+    first: Number
+    second: Number | None
+    eps: Number
     infinity: bool
-    inside: float
+    inside: Number
 
     def __call__(self, g: torch.Tensor, p: torch.Tensor, *buffers: torch.Tensor) -> Vectors:
         """Decay, agreement, second moment, decay."""

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from accelerando.lens.checks import MOVEMENTS
+from accelerando.lens.points import MOVEMENTS
 from accelerando.lens.store import Recording
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def movements(moved: Sequence[Moved], title: str) -> "Figure":
     steps = [m.step for m in moved]
     rate.plot(steps, [m.rate if m.rate > 0 else float("nan") for m in moved], color="black", lw=1.2)
     rate.set_yscale("log")
-    agreement.plot(
-        steps, [float("nan") if m.agreement is None else m.agreement for m in moved], color="black", lw=0.8
-    )
+    known = [m for m in moved if m.agreement is not None]  # not every sample looks at it
+    agreement.plot([m.step for m in known], [m.agreement or 0.0 for m in known], color="black", lw=0.8)
     agreement.axhline(0, color="black", lw=0.5)
     agreement.set_xlabel("step")
     titled(rate, f"{title}the rate that the method took, by its movement")

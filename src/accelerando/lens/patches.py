@@ -32,7 +32,7 @@ class Patches:
         self.shares: Array = sizes / np.maximum(self.lengths, 1)
         self._width = int(self.lengths.max(initial=1))
         self._dtype = torch.float64 if any(p.dtype == torch.float64 for p in params) else torch.float32
-        self._sources = [[_places(x) for x in own] for own in buffers]
+        self._sources = [_places(x) for own in buffers for x in own]
         self._table, self._into = self._room(len(buffers))
         self._fresh, self._into_fresh = self._room(1)
 
@@ -47,22 +47,32 @@ class Patches:
             return None
         return cls(params, [[state[name] for state in states] for name in reads])
 
-    def buffers(self) -> list[Array]:
+    def buffers(self) -> Array:
         """What the buffers are there now, by buffer; a row a tensor."""
-        torch._foreach_copy_(self._into, [x for own in self._sources for x in own])
-        return list(self._table.numpy().copy())
+        torch._foreach_copy_(self._into, self._sources)
+        buffers: Array = self._table.numpy().copy()
+        return buffers
 
     def gradients(self) -> Array:
         """What the gradients are there now; zero where there is none."""
+        found = []
+        for p in self._params:
+            g = p.grad
+            if g is None or g.layout != torch.strided or not _alike(g, p):
+                break
+            found.append(_places(g))
+        else:
+            torch._foreach_copy_(self._into_fresh, found)
+            fresh: Array = self._fresh.numpy()[0].copy()
+            return fresh
+        return self._some_gradients()
+
+    def _some_gradients(self) -> Array:
         self._fresh.zero_()
-        found, into = [], []
-        for k, p in enumerate(self._params):
+        for p, into in zip(self._params, self._into_fresh, strict=True):
             g = p.grad
             if g is not None and g.layout == torch.strided and _alike(g, p):
-                found.append(_places(g))
-                into.append(self._into_fresh[k])
-        if found:
-            torch._foreach_copy_(into, found)
+                into.copy_(_places(g))
         fresh: Array = self._fresh.numpy()[0].copy()
         return fresh
 
@@ -79,38 +89,38 @@ class Patches:
 
 
 def judged(g: Array, u: Array, scale: Array) -> tuple[Array, Array]:
-    """Σ gu and Σ|gu| of each row, times its scale."""
+    """Σ gu and Σ|gu| over the places, times the scale of each row."""
     with np.errstate(all="ignore"):
-        product = g.astype(np.float64) * u
-        return scale * product.sum(axis=1), scale * np.abs(product).sum(axis=1)
+        product = g * u
+        net = product.sum(axis=-1, dtype=np.float64)
+        return scale * net, scale * np.abs(product, out=product).sum(axis=-1, dtype=np.float64)
 
 
 def quantiles_of(lr: Array, x: Array, lengths: npt.NDArray[np.int64]) -> Array:
     """The quantiles of lr/x over the first places of each row; where that is all of a tensor's runs, over some."""
     found = np.full((len(x), len(QUANTILES)), np.nan)
     full = lengths == MOST
-    for rows, some, count in (
-        (np.flatnonzero(full), slice(None, None, RARE), np.full(full.sum(), MOST // RARE)),
-        (np.flatnonzero(~full), slice(0, int(lengths[~full].max(initial=0))), lengths[~full]),
-    ):
-        if len(rows):
-            found[rows] = _quantiles(lr[rows], x[rows, some], count)
+    if full.any():
+        found[full] = _quantiles(lr[full], x[full, ::RARE], np.full(full.sum(), MOST // RARE))
+    rest = ~full & (lengths > 0)
+    if rest.any():
+        count = lengths[rest]
+        some = x[rest, : count.max()]
+        some[np.arange(some.shape[1]) >= count[:, None]] = np.inf
+        found[rest] = _quantiles(lr[rest], some, count)
     return found
 
 
-def _quantiles(lr: Array, x: Array, lengths: npt.NDArray[np.int64]) -> Array:
-    with np.errstate(all="ignore"):
-        rates = np.where(np.arange(x.shape[1]) < lengths[:, None], 1 / x, np.inf)
-    rates.sort(axis=1)
-    rows, last, found = np.arange(len(x)), lengths - 1, np.full((len(x), len(QUANTILES)), np.nan)
-    for k, q in enumerate(QUANTILES):
-        at = q * np.maximum(last, 0)
-        low = at.astype(np.int64)
-        a, b = rates[rows, low], rates[rows, np.minimum(low + 1, np.maximum(last, 0))]
-        with np.errstate(all="ignore"):
-            found[:, k] = lr * (a + (at - low) * np.where(b == a, 0.0, b - a))
-    found[lengths == 0] = np.nan
-    return found
+def _quantiles(lr: Array, x: Array, count: npt.NDArray[np.int64]) -> Array:
+    """Of the smallest ``count`` of each row: x in order is 1/x in order, the other way round."""
+    x.sort(axis=1)
+    last = count[:, None] - 1
+    at = np.array(QUANTILES) * last
+    low = at.astype(np.int64)
+    rows = np.arange(len(x))[:, None]
+    a, b = (1 / x[rows, last - k].astype(np.float64) for k in (low, np.minimum(low + 1, last)))
+    rates: Array = lr[:, None] * (a + (at - low) * np.where(b == a, 0.0, b - a))
+    return rates
 
 
 def _stored(x: torch.Tensor) -> torch.Tensor:
@@ -121,7 +131,7 @@ def _stored(x: torch.Tensor) -> torch.Tensor:
 
 def _alike(x: torch.Tensor, p: torch.Tensor) -> bool:
     """Whether elements of one address offset belong together, and are on the CPU without gaps."""
-    if x.shape != p.shape or x.device.type != "cpu":
+    if not x.is_cpu or x.shape != p.shape:
         return False
     if x.is_contiguous() and p.is_contiguous():
         return True

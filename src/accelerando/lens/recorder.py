@@ -13,10 +13,11 @@ import torch
 
 from accelerando.errors import HyperparameterError
 from accelerando.lens.batch import Batch
-from accelerando.lens.checks import Event, Point, cause_of, point_of
+from accelerando.lens.events import Event
 from accelerando.lens.micro import noise_scale
 from accelerando.lens.movements import Moved, moved_by
 from accelerando.lens.names import Names
+from accelerando.lens.points import Point, cause_of, point_of
 from accelerando.lens.rise import find_rise
 from accelerando.lens.rows import Row
 from accelerando.lens.sinks import sink_of
@@ -108,7 +109,7 @@ class Lens:
         for index, one in enumerate(inside):
             begun = _begun(one, self._store.recording.last(index)) if start is None else start
             self._store.resume(index, begun)
-            self._watches.append(Watch(one, index, every, partial(names.of, one), self._batch.add, begun))
+            self._watches.append(Watch(one, index, every, partial(names.of, one), self._batch, begun))
 
     def __enter__(self) -> "Lens":
         return self
@@ -219,7 +220,7 @@ def rises_of(recording: Recording, scope: str = "group") -> list[Rise]:
         if found is not None:
             low, high = (_middle([p.nominal for p in window]) for window in (found.early, found.late))
             nominal = high / low if low else float("inf")
-            cause = cause_of(found)
+            cause = cause_of(found.early, found.late)
             rises.append(Rise(optimizer, group, tensor, found.step, found.factor, nominal, cause))
     return rises
 

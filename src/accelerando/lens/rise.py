@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +12,10 @@ Array = npt.NDArray[np.float64]
 
 CERTAINTY = 5.0
 """How many standard errors a rise must stand above the noise; many pairs of windows are looked at."""
+
+
+NEAR = 1e-9
+"""How far logarithms may be from each other that ought to be the same."""
 
 
 class HasGain(Protocol):
@@ -73,35 +77,62 @@ def rise_of(readings: Sequence[HasGain], least: float = 1.1) -> tuple[int, float
 def find_rise(readings: Sequence[HasGain], least: float = 1.1) -> Found | None:
     """What `rise_of` finds, with the readings of the earlier and the later window."""
     kept = [r for r in readings if r.gain > 0 and r.grad_norm > 0 and math.isfinite(r.gain * r.grad_norm)]
-    if len(kept) < 6:
+    step, gain = np.array([r.step for r in kept], dtype=float), np.array([r.gain for r in kept])
+    norm, nominal = np.array([r.grad_norm for r in kept]), np.array([r.nominal for r in kept])
+    found = risen_in(step, gain, norm, nominal, least)
+    if found is None:
         return None
-    gain = np.log([r.gain for r in kept])
-    norm = np.log([r.grad_norm for r in kept])
-    lr = np.log([r.nominal if r.nominal > 0 else 1.0 for r in kept])
-    width = max(3, min(7, len(kept) // 8))
-    risen, error = _risen(gain, norm, lr, width)
+    early, late = (tuple(kept[begin : begin + found.width]) for begin in (found.early, found.late))
+    return Found(found.step, found.factor, early, late)
+
+
+class Windows(NamedTuple):
+    """A rise: when, how much, and where the earlier and the later window begin, each of so many readings."""
+
+    step: int
+    factor: float
+    early: int
+    late: int
+    width: int
+
+
+def risen_in(step: Array, gain: Array, grad_norm: Array, nominal: Array, least: float) -> Windows | None:
+    """What `rise_of` finds in columns; gains and norms are above zero."""
+    if len(gain) < 6:
+        return None
+    bar, g = math.log(least), np.log(gain)
+    if g.max() - g.min() < bar - NEAR:  # no two windows differ by more
+        return None
+    n, lr = np.log(grad_norm), np.log(np.where(nominal > 0, nominal, 1.0))
+    width = max(3, min(7, len(g) // 8))
+    medians = (_medians(g, width), _medians(n, width), _medians(lr, width))
+    if not _may_have_risen(*medians, bar):
+        return None
+    risen, error = _risen(*medians, width), _error(g - lr, n, width)
     best = float(risen.max())
-    if not best >= max(math.log(least), CERTAINTY * error):
+    if not best >= max(bar, CERTAINTY * error):
         return None
     near = np.argwhere(risen >= best - max(error, 1e-9))
     early, late = (int(i) for i in min(near.tolist(), key=lambda pair: (pair[1] - pair[0], pair[1])))
-    return Found(
-        kept[_crossing(gain, early, late, width)].step,
-        math.exp(float(np.median(risen[near[:, 0], near[:, 1]]))),
-        tuple(kept[early : early + width]),
-        tuple(kept[late : late + width]),
-    )
+    at = _crossing(g, early, late, width)
+    factor = math.exp(float(np.median(risen[near[:, 0], near[:, 1]])))
+    return Windows(int(step[at]), factor, early, late, width)
 
 
-def _risen(gain: Array, norm: Array, lr: Array, width: int) -> tuple[Array, float]:
-    """For every pair of windows, the rise from the row's to the column's; and a rise's standard error."""
-    g, n, r = (_medians(x, width) for x in (gain, norm, lr))
+def _may_have_risen(g: Array, n: Array, r: Array, bar: float) -> bool:
+    """Whether two windows may be so far apart: at a constant rate gain has to rise, and so has gain × norm."""
+    if r.max() != r.min():
+        return True
+    return all(float((x - np.minimum.accumulate(x)).max()) >= bar - NEAR for x in (g, g + n))
+
+
+def _risen(g: Array, n: Array, r: Array, width: int) -> Array:
+    """For every pair of windows, by their medians, the rise from the row's to the column's."""
     total, nominal = g[None, :] - g[:, None], r[None, :] - r[:, None]
     rest = total - nominal
     echo = np.minimum(np.maximum(rest, 0), np.maximum(n[:, None] - n[None, :], 0))
-    risen = total - echo
     ahead = np.arange(len(g))[None, :] - np.arange(len(g))[:, None] >= width
-    return np.where(ahead, risen, -np.inf), _error(gain - lr, norm, width)
+    return np.where(ahead, total - echo, -np.inf)
 
 
 def _error(beyond: Array, norm: Array, width: int) -> float:
@@ -115,7 +146,8 @@ def _error(beyond: Array, norm: Array, width: int) -> float:
 
 
 def _medians(x: Array, width: int) -> Array:
-    return np.asarray(np.median(np.lib.stride_tricks.sliding_window_view(x, width), axis=1))
+    ordered = np.sort(np.lib.stride_tricks.sliding_window_view(x, width), axis=1)
+    return np.asarray((ordered[:, (width - 1) // 2] + ordered[:, width // 2]) / 2)
 
 
 def _crossing(gain: Array, early: int, late: int, width: int) -> int:

@@ -15,8 +15,10 @@ def risen_past_a_cosine(rates: Sequence[tuple[int, float]]) -> int | None:
         farther than 3 % of the fall from the cosine, down and up (a straight line is).
     """
     values = [rate for _, rate in rates]
-    low = min(range(len(values)), key=lambda i: (values[i], -i))
-    bottom, last = values[low], values[-1]
+    bottom, last = min(values), values[-1]
+    low = len(values) - 1 - values[::-1].index(bottom)
+    if low < 6:
+        return None
     top = _top(values, low)
     fall = values[top] - bottom
     if low - top < 6 or fall < 0.5 * values[top] or last - bottom < fall / 50:

@@ -1,5 +1,6 @@
 """From a step that has just been made to its sums: every parameter's numbers, in one pass over its memory."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,12 +9,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from accelerando.lens import fused
 from accelerando.lens.decay import decoupled
 from accelerando.lens.flat import Block, flat
+from accelerando.lens.formulas import Moments
+from accelerando.lens.layout import precision_of
+from accelerando.lens.micro import Ended
 from accelerando.lens.recipes import Stepped, Way, Ways
-from accelerando.lens.sampled import AT, COLUMNS, QUANTILES, STAGES, WIDTH, Tensors
+from accelerando.lens.sampled import AT, COLUMNS, QUANTILES, STAGES, WIDTH, Array, Frame, Samples, plain
 from accelerando.lens.snapshot import Held, Snapshot, moved
 from accelerando.lens.sums import Sums, summed
+
+Name = Callable[[torch.Tensor, int], str]
+"""Of a parameter of a group."""
 
 SAMPLE = 1024
 """Quantiles are of at most about this many evenly spaced weights."""
@@ -57,9 +65,11 @@ class Compared(Snapshot):
 
     seen: Sequence[Seen] = ()
     _thinned: Sequence[list[torch.Tensor]] = ()
+    _at_once = False
 
-    def take(self, optimizer: torch.optim.Optimizer) -> None:
-        """Sum what the step did; its displacement takes the place of the weights from before."""
+    def take(self, optimizer: torch.optim.Optimizer, step: int) -> None:
+        """Sum what the step did, the ``step``-th; its displacement takes the place of the weights from before."""
+        self.kind = type(optimizer).__name__
         self.seen = seen = seen_in(optimizer, self.groups, self.held, self.altered())
         self._sums = sums = Sums(len(seen), WIDTH)
         thinned: list[list[torch.Tensor]] = [[] for _ in seen]
@@ -69,9 +79,12 @@ class Compared(Snapshot):
             sums.put(row, AT["size"], float(one.g.numel()))
             kinds.setdefault(one.kind, []).append(row)
         now = [flat(one.held.p) for one in seen]
+        self._at_once = fused.worth(sum(one.g.numel() for one in seen))
         for rows in kinds.values():
+            one = seen[rows[0]]
             for block in self.blocks([(row, seen[row].held) for row in rows]):
-                _block(block, seen, now, sums, thinned)
+                at_once = self._at_once and one.used is None and fused.fits(one.way.formula, block)
+                (_at_once if at_once else _block)(block, seen, now, sums, thinned)
         _count_nonfinite(seen, sums)
 
     @property
@@ -83,40 +96,59 @@ class Compared(Snapshot):
         """Whether any gradient was other than zero; this waits for a device."""
         return any(row[AT["gg"]] for row in self._sums.table(()))
 
+    def rated(self) -> bool:
+        """Whether any nominal rate was other than zero."""
+        return any(float(group.get("lr") or 0.0) for group in self.groups)
+
     @property
     def owners(self) -> list[torch.Tensor]:
         """The parameters, in order."""
         return [one.held.p for one in self.seen]
 
-    def idle(self) -> list[tuple[torch.Tensor, int]]:
-        """The parameters that want a gradient and had none, each with its group."""
-        return [(h.p, h.group) for h in self.held if h.version < 0]
-
-    def names(self, name: Callable[[torch.Tensor, int], str]) -> list[str]:
-        """Of the parameters, as ``name`` has it for one of a group."""
-        return [name(one.held.p, one.held.group) for one in self.seen]
-
-    def tensors(self, names: Sequence[str]) -> Tensors:
+    def samples(self, index: int, step: int, order: int, micro: Ended | None, name: Name) -> Samples:
         """What was summed; this waits for a device, and for other ranks."""
         seen, table = self.seen, np.array(self._sums.table(self.owners))
+        sums = np.hstack([table[:, : len(COLUMNS)], np.zeros((len(seen), 2))])
+        if micro is not None:
+            small = micro.table()
+            sums[:, -2:] = [small.get(id(p), (0.0, 0.0)) for p in self.owners]
         stages = np.full((len(seen), STAGES + 1), np.nan)
         for row, one in enumerate(seen):
             own = len(one.causes)
             stages[row, :own] = table[row, len(COLUMNS) : len(COLUMNS) + own]
-        lr = np.array([float(self.groups[one.held.group].get("lr") or 0.0) for one in seen])
-        found = [quantiles(thinned, rate) for thinned, rate in zip(self._thinned, lr.tolist(), strict=True)]
-        return Tensors(
-            names,
-            [one.held.group for one in seen],
-            lr,
-            np.array([one.held.keep for one in seen]),
-            [one.causes for one in seen],
-            stages,
-            [one.way.scalars for one in seen],
-            np.array([one.way.trusts for one in seen]),
-            np.array([one.way.whole for one in seen]),
-            np.hstack([table[:, : len(COLUMNS)], np.zeros((len(seen), 2))]),
-            np.array([(np.nan,) * len(QUANTILES) if q is None else q for q in found]),
+        lr = [float(self.groups[one.held.group].get("lr") or 0.0) for one in seen]
+        found = [quantiles(thinned, rate) for thinned, rate in zip(self._thinned, lr, strict=True)]
+        frame = self._frame(index, sums, name)
+        scalars = [[one.way.scalars.get(cause, 1.0) for cause in frame.factors] for one in seen]
+        return Samples(
+            frame,
+            np.array([order]),
+            np.array([step]),
+            [tuple(plain(group) for group in self.groups)],
+            np.array([np.nan if micro is None else float(micro.count)]),
+            np.array([lr]),
+            np.array([[one.held.keep for one in seen]]),
+            stages[None],
+            np.array(scalars, dtype=float).reshape(1, len(seen), len(frame.factors)),
+            sums[None],
+            np.array([[(np.nan,) * len(QUANTILES) if q is None else q for q in found]]),
+        )
+
+    def _frame(self, index: int, sums: Array, name: Name) -> Frame:
+        seen = self.seen
+        return Frame(
+            index,
+            self.kind,
+            tuple(name(one.held.p, one.held.group) for one in seen),
+            tuple(one.held.group for one in seen),
+            tuple(int(n) for n in sums[:, AT["size"]]),
+            tuple(name(h.p, h.group) for h in self.held if h.version < 0),
+            precision_of(self.owners),
+            tuple(one.causes for one in seen),
+            tuple(dict.fromkeys(cause for one in seen for cause in one.way.scalars)),
+            tuple("trust ratio" in one.way.scalars for one in seen),
+            tuple(one.way.trusts for one in seen),
+            tuple(one.way.whole for one in seen),
         )
 
     def judge(self) -> None:
@@ -128,6 +160,11 @@ class Compared(Snapshot):
                 flats[row] = flat(g)
         for block in self.blocks([(row, seen[row].held) for row in flats]):
             g, d = block.gather(flats.__getitem__), block.memory
+            if self._at_once and fused.fits_any(block):
+                for part, (net, gross) in zip(block.segments, fused.judge(block, g), strict=True):
+                    self._sums.put(part.row, AT["agree"], self._sums.get(part.row, AT["agree"]) - net)
+                    self._sums.put(part.row, AT["judged"], self._sums.get(part.row, AT["judged"]) + gross)
+                continue
             self._sums.add(block.segments, AT["agree"], summed(g), summed(d), -1.0)
             self._sums.add(block.segments, AT["judged"], summed(g.abs()), summed(d.abs_()))
 
@@ -185,10 +222,70 @@ def _block(
     sums.add(parts, AT["dd"], d, d)
     sums.add(parts, AT["along"], last, d, scale)
     if divisor is not None and one.whole:
-        for part in parts:
-            stride = -(-seen[part.row].g.numel() // SAMPLE)
-            some = divisor[0][part.low : part.high][-part.begin % stride :: stride]
-            thinned[part.row].append(divisor[1] / some)
+        _thin(block, seen, divisor, thinned)
+
+
+def _thin(
+    block: Block,
+    seen: Sequence[Seen],
+    divisor: tuple[torch.Tensor, float],
+    thinned: Sequence[list[torch.Tensor]],
+) -> None:
+    """Note 1/(√v̂ + ε) of some weights."""
+    for part in block.segments:
+        stride = -(-seen[part.row].g.numel() // SAMPLE)
+        some = divisor[0][part.low : part.high][-part.begin % stride :: stride]
+        thinned[part.row].append(divisor[1] / some)
+
+
+def _at_once(
+    block: Block,
+    seen: Sequence[Seen],
+    now: Sequence[torch.Tensor],
+    sums: Sums,
+    thinned: Sequence[list[torch.Tensor]],
+) -> None:
+    """The same as `_block` in one pass, for an Adam-like."""
+    one = seen[block.segments[0].row]
+    formula = one.way.formula
+    if not isinstance(formula, Moments) or formula.second is None:
+        raise AssertionError
+    g, after = block.gather(lambda row: seen[row].g), block.gather(now.__getitem__)
+    m, v = (block.gather(partial(_buffer, seen, i)) for i in (0, 1))
+    scale = formula.first / math.sqrt(formula.second)
+    norms = {
+        "decay": ("decayed", 1.0),
+        "agreement": ("mm", formula.first**2),
+        "second moment": ("uu", scale**2),
+    }
+    stages = {len(COLUMNS) + k: norms[cause] for k, cause in enumerate(one.way.causes)}
+    columns = (
+        {AT[name]: (name, 1.0) for name in ("gg", "pp", "gd", "dd")} | {AT["along"]: ("ud", scale)} | stages
+    )
+    if one.decay:
+        pulled = ("pp", 1.0) if one.way.trusts else ("pulled", 1 / formula.second)
+        columns[AT["decay"]] = (pulled[0], pulled[1] * one.decay**2)
+    found = fused.compare(block, formula, one.held.keep, after, g, m, v)
+    for part, own in zip(block.segments, found, strict=True):
+        for column, (name, factor) in columns.items():
+            sums.put(part.row, column, sums.get(part.row, column) + factor * own[name])
+    if one.whole:
+        _thin_few(block, seen, v, formula, thinned)
+
+
+def _thin_few(
+    block: Block,
+    seen: Sequence[Seen],
+    v: torch.Tensor,
+    formula: Moments,
+    thinned: Sequence[list[torch.Tensor]],
+) -> None:
+    """As `_thin`, where the divisor is not at hand."""
+    second: float = formula.second or 0.0
+    for part in block.segments:
+        stride = -(-seen[part.row].g.numel() // SAMPLE)
+        some = v[part.low : part.high][-part.begin % stride :: stride]
+        thinned[part.row].append(1 / (some.mul(second).sqrt_() + formula.eps))
 
 
 def _buffer(seen: Sequence[Seen], index: int, row: int) -> torch.Tensor:
@@ -227,16 +324,3 @@ def quantiles(thinned: Sequence[torch.Tensor], lr: float) -> tuple[float, ...] |
         rest = float(values[min(low + 1, last)]) - float(values[low])
         found.append(lr * (float(values[low]) + (q * last - low) * rest))
     return tuple(found)
-
-
-def plain(group: Mapping[str, Any]) -> dict[str, Any]:
-    """The numbers of a group."""
-    kept: dict[str, Any] = {}
-    for key, value in group.items():
-        if isinstance(value, torch.Tensor) and value.numel() == 1:
-            kept[key] = float(value)
-        elif isinstance(value, bool | int | float) or (
-            isinstance(value, tuple | list) and all(isinstance(x, int | float) for x in value)
-        ):
-            kept[key] = tuple(value) if isinstance(value, list) else value
-    return kept

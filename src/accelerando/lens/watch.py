@@ -3,19 +3,29 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
 from accelerando.lens.measure import runs_in
 from accelerando.lens.micro import Ended, Micro
-from accelerando.lens.sampled import Step
+from accelerando.lens.sampled import Samples
 from accelerando.lens.snapshot import Call, Memories
-from accelerando.lens.taking import Compared, plain
+from accelerando.lens.taking import Compared
 from accelerando.lens.yielded import Yielded, Yielding
+
+
+class Deliver(Protocol):
+    """Takes sampled steps, in order."""
+
+    @property
+    def order(self) -> int:
+        """How many have been taken."""
+
+    def add(self, step: Samples | Yielded) -> None:
+        """Take one; what an optimizer yielded is worked out later."""
 
 
 @dataclass
@@ -29,10 +39,12 @@ class _Pending:
 
 
 class Watch:
-    """Step hooks on one optimizer; hands each sampled step to ``deliver``, one step late, yet to be called for.
+    """Sees every step of one optimizer; hands each sampled one to ``deliver``, at the latest one sample late.
 
     The next step's gradient judges the direction of the sampled one (agreement). On a GPU a step is handed
     over when the next is sampled, so that nothing waits for the device.
+
+    Our own optimizers are observed: their steps call `before` and `after`. Others are seen through torch's hooks.
     """
 
     def __init__(
@@ -41,7 +53,7 @@ class Watch:
         index: int,
         every: int,
         name: Callable[[torch.Tensor, int], str],
-        deliver: Callable[[Callable[[], Step]], None],
+        deliver: Deliver,
         start: int = 0,
     ) -> None:
         self.optimizer, self.index, self.every = optimizer, index, every
@@ -49,18 +61,26 @@ class Watch:
         self._name, self._deliver = name, deliver
         self._memories = Memories()
         self._micro = Micro()
-        self._yielding = Yielding()
+        self._yielding = Yielding(optimizer, index, name)
         self._before: Compared | Yielded | None = None
         self._pending: _Pending | None = None
         self._open: FrameType | None = None
         self._keep_gradients = True  # until a step shows that it leaves them alone
-        self._hooks = [
-            optimizer.register_step_pre_hook(self._pre),
-            optimizer.register_step_post_hook(self._post),
-        ]
+        observe = getattr(optimizer, "_observe", None)
+        self._observes = observe is not None and observe(self)
+        self._hooks = (
+            ()
+            if self._observes
+            else (
+                optimizer.register_step_pre_hook(self._pre),
+                optimizer.register_step_post_hook(self._post),
+            )
+        )
 
     def close(self) -> None:
-        """Take the hooks off and hand over what is pending."""
+        """See no more steps, and hand over what is pending."""
+        if self._observes:
+            self.optimizer._forget(self)  # type: ignore[attr-defined]
         for hook in self._hooks:
             hook.remove()
         self._before = self._open = None
@@ -79,7 +99,30 @@ class Watch:
         pending, self._pending = self._pending, None
         if pending is not None:
             pending.before.release()
-            self._deliver(self._later(pending))
+            self._hand_over(pending.before, pending.step, pending.micro)
+
+    def before(self, optimizer: torch.optim.Optimizer) -> None:
+        """A step that is observed begins, its gradients made."""
+        self._before = None
+        self.calls += 1
+        if self._pending is not None:
+            with torch.no_grad(), np.errstate(all="ignore"):
+                self._judge()
+        if not (self.calls - 1) % self.every:
+            self._before = self._yielding.begun(optimizer) or self._compared(optimizer)
+
+    def after(self, optimizer: torch.optim.Optimizer) -> None:
+        """It has been made."""
+        before, self._before = self._before, None
+        if before is not None:
+            self.flush()
+            self._take(before)
+
+    def _compared(self, optimizer: torch.optim.Optimizer) -> Compared:
+        with torch.no_grad():
+            begun = Compared(optimizer, self._memories, self._keep_gradients)
+            begun.watch((), {})
+        return begun
 
     def _pre(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Call | None:
         caller = sys._getframe(1)
@@ -108,10 +151,9 @@ class Watch:
         before, self._before = self._before, None
         if before is None and self._pending is None:
             return
-        with torch.no_grad(), np.errstate(all="ignore"):  # a gradient may be infinite
+        with torch.no_grad(), np.errstate(all="ignore"):
             self._judge()
-            if before is None:
-                return
+        if before is not None:
             self.flush()
             self._take(before)
 
@@ -127,41 +169,29 @@ class Watch:
             self.flush()
 
     def _take(self, before: Compared | Yielded) -> None:
-        self._keep_gradients = before.altered()
-        before.take(self.optimizer)
-        if not before.owners or (not _has_rate(before) and not before.pushed()):
+        """Take what a step left behind; one that asks for no fresh gradient is handed over at once."""
+        if isinstance(before, Yielded):
+            before.take(self.optimizer, self.calls)
+        else:
+            self._keep_gradients = before.altered()
+            with torch.no_grad(), np.errstate(all="ignore"):  # a gradient may be infinite
+                before.take(self.optimizer, self.calls)
+        if not before.owners or not (before.rated() or before.pushed()):
             if before.owners:
                 self.calls -= 1  # checkpointing code making the optimizer create its state, not a step
             before.release()
             return
-        self._pending = _Pending(self.calls, before, self._micro.end())
+        micro = self._micro.end() if self._micro.count else None
+        if isinstance(before, Yielded) and before.buffers is None:
+            self._hand_over(before, self.calls, micro)
+        else:
+            self._pending = _Pending(self.calls, before, micro)
 
-    def _later(self, pending: _Pending) -> Callable[[], Step]:
-        """What makes the step; where other ranks or a device have a part in it, it is made now, as on all ranks."""
-        if isinstance(pending.before, Yielded) and not pending.before.sharded:
-            return partial(self._step_of, pending)
-        made = self._step_of(pending)
-        return lambda: made
-
-    def _step_of(self, pending: _Pending) -> Step:
-        before, micro = pending.before, pending.micro
-        owners = before.owners
-        tensors = before.tensors(before.names(self._name))
-        if micro is not None:
-            small = micro.table()
-            tensors.sums[:, -2:] = [small.get(id(p), (0.0, 0.0)) for p in owners]
-        precision = min({p.dtype for p in owners}, key=lambda d: (torch.finfo(d).bits, str(d)))
-        return Step(
-            self.index,
-            pending.step,
-            type(self.optimizer).__name__,
-            tuple(plain(group) for group in before.groups),
-            tensors,
-            tuple(self._name(p, group) for p, group in before.idle()),
-            str(precision).removeprefix("torch."),
-            0 if micro is None else micro.count,
-        )
-
-
-def _has_rate(before: Compared | Yielded) -> bool:
-    return any(float(group.get("lr") or 0.0) for group in before.groups)
+    def _hand_over(self, before: Compared | Yielded, step: int, micro: Ended | None) -> None:
+        """Where other ranks or a device have a part in a step it is made now, as on all ranks."""
+        if isinstance(before, Yielded):
+            before.end(self._deliver.order, micro)
+            self._deliver.add(before)
+        else:
+            with np.errstate(all="ignore"):
+                self._deliver.add(before.samples(self.index, step, self._deliver.order, micro, self._name))

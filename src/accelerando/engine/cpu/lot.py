@@ -20,8 +20,6 @@ from accelerando.engine.tensors import alike
 
 CHUNK = 32768
 """Elements per chunk: what one core's cache holds of a few arrays; sums are folded per chunk, so it is fixed."""
-SAFE = (1e-30, 1e30)
-"""Where a sum of squares in float32 is trusted; beyond, squares may have overflowed or vanished."""
 STORAGE = {torch.float32: "f32", torch.float64: "f64", torch.bfloat16: "bf16", torch.float16: "f16"}
 _REAL = {torch.complex64: torch.float32, torch.complex128: torch.float64}
 _address = torch.Tensor.data_ptr
@@ -120,12 +118,9 @@ class CpuLot:
 
     def told(self) -> tuple[Sequence[torch.Tensor], Table, bool]:
         """Parameters, what the last step did with them, by `TOLD`, and whether they have a first moment."""
-        sums = np.add.reduceat(self.partial[:, self.kernel.told :], self.chunk_starts, axis=0)
-        for k in np.flatnonzero(~((sums[:, 0] > SAFE[0]) & (sums[:, 0] < SAFE[1]))).tolist():
-            g = self.params[k].grad
-            if g is not None:
-                g = (torch.view_as_real(g) if g.is_complex() else g).double()
-                sums[k, 0], sums[k, TOLD.index("nonfinite")] = (g * g).sum(), (~g.isfinite()).sum()
+        partial = self.partial[:, self.kernel.told :]
+        alone = len(self.chunk_starts) == len(partial)
+        sums = partial.copy() if alone else np.add.reduceat(partial, self.chunk_starts, axis=0)
         return self.params, sums, FIRST_MOMENT in self.rule.buffers
 
     def second(self, decided: Table) -> None:

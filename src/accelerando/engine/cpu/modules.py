@@ -67,6 +67,11 @@ def measure(storage: str) -> Any:
     return kept.load(f"measure_{storage}", source.measure_text(storage), *_ingredients()).measure
 
 
+def around_operations(stem: str, text: str) -> ModuleType:
+    """A module of one's own that calls what kernels call."""
+    return kept.load(stem, text, *_ingredients())
+
+
 @cache
 def _ingredients() -> tuple[str, ...]:
     called = [_hash(f"accelerando.engine.{name}") for name in ("cpu.operations", "cpu.rounding", "hashing")]

@@ -149,6 +149,17 @@ def add_up(context, total, x):
     return total(total, total), codegen
 
 
+@intrinsic
+def add_product(context, total, a, b):
+    """``total + a * b`` of one width, in one operation where the processor has it; order is free as in `add_up`."""
+
+    def codegen(target, builder, signature, arguments):
+        product = builder.fmul(arguments[1], arguments[2], flags=("contract",))
+        return builder.fadd(arguments[0], product, flags=("reassoc", "contract"))
+
+    return total(total, total, total), codegen
+
+
 @njit(error_model="numpy")
 def fold(strip, n):
     """The sum of the first ``n`` numbers, made in their own width."""

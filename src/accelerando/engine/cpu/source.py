@@ -19,7 +19,7 @@ from functools import cached_property
 from textwrap import indent
 
 from accelerando.engine.anatomy import Rule
-from accelerando.engine.cpu.telling import MOVE, add_told, keep_told, tell_direction
+from accelerando.engine.cpu import telling
 from accelerando.engine.grammar import OPERATIONS, Function
 from accelerando.engine.lowering import Dialect, Names, render
 from accelerando.engine.slicing import again
@@ -251,20 +251,19 @@ def _first_pass(kernel: Kernel) -> str:
     read |= {rule.old[a] for a in read if a in rule.old}
     read |= {"p"} if kernel.tells and not rule.two_passes else set()
     loads = [n for n in loads if n in read or n == "g"]
-    given = ["given_ = g"] if kernel.tells else []
-    loop = [f"{n} = {_load(kernel, n)}" for n in loads] + [*given, "g = g * factor_", *lines]
+    loop = [f"{n} = {_load(kernel, n)}" for n in loads] + ["g = g * factor_", *lines]
     written = [b for b in rule.buffers if made[b] != b]
     loop += [_store(kernel, b, made[b]) for b in written]
     sums = [f"sum_{s}_" for s in rule.sums]
     loop += [f"strip_sum_{s}_[i_] = {made[s]}" for s in rule.sums]
     known = {a: a for a in (*kernel.columns, "p", "g")} | dict(rule.old) | made
     loop += [_store(kernel, f"kept_{n}", known[n]) for n in kernel.scratch]
-    told = tell_direction(rule, made) if kernel.tells else {}
+    told = telling.tell_direction(rule, made) if kernel.tells else {}
     if not rule.two_passes:
         moved, result = render(rule.apply, {a: known[a] for a in rule.apply.arguments}, names, KERNEL)
         loop += [*moved, *_store_moved(kernel, result["p"])]
-        told |= MOVE if kernel.tells else {}
-    loop += add_told(told)
+        told |= telling.MOVE if kernel.tells else {}
+    loop += telling.add_told(told)
     touched = tuple(dict.fromkeys([*loads, *written, *(f"kept_{n}" for n in kernel.scratch)]))
     if not rule.two_passes:
         touched = tuple(dict.fromkeys(["p", *touched]))
@@ -274,7 +273,7 @@ def _first_pass(kernel: Kernel) -> str:
     out = "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, asked)
     out += _over_elements(_views(kernel, touched) + setup, loop, sums, [*told])
     out += "".join(f"partial_[chunk_, {k}] = {s}\n" for k, s in enumerate(sums))
-    out += keep_told(kernel.told, told)
+    out += _keep_told(kernel, [*told])
     return out + (_finish(kernel, sums) if kernel.settles else "")
 
 
@@ -304,21 +303,21 @@ def _second_pass(kernel: Kernel) -> str:
     moved, result = render(rule.apply, {a: known[a] for a in rule.apply.arguments}, names, KERNEL)
     arrays |= {"p", "g"} if kernel.tells else set()
     loads = [n for n in ("p", "g", *rule.buffers) if n in arrays and n not in kernel.scratch]
-    given = ["given_ = g"] if kernel.tells else []
-    scale = [*given, "g = g * factor_"] if "g" in loads else []
+    scale = ["g = g * factor_"] if "g" in loads else []
     setup, drawing = _drawing(kernel, {"p"})
     loop = drawing + [f"{n} = {_load(kernel, n)}" for n in loads] + scale + lines + moved
     loop += _store_moved(kernel, result["p"])
-    told = MOVE if kernel.tells else {}
-    loop += add_told(told)
+    told = telling.MOVE if kernel.tells else {}
+    loop += telling.add_told(told)
     touched = tuple(dict.fromkeys(["p", *loads, *(f"kept_{n}" for n in kernel.scratch)]))
     out = "factor_ = F(rows_[row_, 0])\n" + _scalars(kernel, arrays)
     out += "".join(f"{n} = F(decided_[tensor_, {k}])\n" for k, n in enumerate(rule.decided))
-    return (
-        out
-        + _over_elements(_views(kernel, touched) + setup, loop, [], [*told])
-        + keep_told(kernel.told, told)
-    )
+    out += _over_elements(_views(kernel, touched) + setup, loop, [], [*told])
+    return out + _keep_told(kernel, [*told])
+
+
+def _keep_told(kernel: Kernel, told: list[str]) -> str:
+    return telling.keep_told(kernel.told, told, _views(kernel, ("g",)), _load(kernel, "g")) if told else ""
 
 
 def _over_elements(setup: str, loop: list[str], sums: Sequence[str], told: Sequence[str]) -> str:
@@ -333,12 +332,13 @@ def _over_elements(setup: str, loop: list[str], sums: Sequence[str], told: Seque
     body = "for i_ in range(n_):\n" + "".join(f"    {line}\n" for line in loop)
     if not sums and not told:
         return setup + body
-    inner = f"at_, n_ = chunks_[1, chunk_] + ahead_, min({STRIP}, chunks_[2, chunk_] - ahead_)\n" + setup
+    strip = STRIP if sums else telling.STRIP
+    inner = f"at_, n_ = chunks_[1, chunk_] + ahead_, min({strip}, chunks_[2, chunk_] - ahead_)\n" + setup
     inner += "".join(f"strip_{name} = F(0.0)\n" for name in told) + body
     inner += "".join(f"{name} += fold(strip_{name}, n_)\n" for name in sums)
     inner += "".join(f"{name} += np.float64(strip_{name})\n" for name in told)
     out = "".join(f"{name} = 0.0\n" for name in [*sums, *told])
-    return out + f"for ahead_ in range(0, chunks_[2, chunk_], {STRIP}):\n" + indent(inner, "    ")
+    return out + f"for ahead_ in range(0, chunks_[2, chunk_], {strip}):\n" + indent(inner, "    ")
 
 
 def _store_moved(kernel: Kernel, value: str) -> list[str]:
@@ -397,4 +397,4 @@ def _settle(kernel: Kernel) -> str:
 
 
 _ROUNDING = ("draw", "random16", "stochastic_bf16", "stochastic_f16", "join", "upper", "lower")
-_RESERVED = {"np", "njit", "decide", "add_up", *OPERATIONS, *_CALLS, *_ROUNDING}
+_RESERVED = {"np", "njit", "decide", "add_up", "add_product", *OPERATIONS, *_CALLS, *_ROUNDING}
