@@ -21,7 +21,7 @@ SETS = {"development": [*WORKLOADS, *LARGE], "locked": list(LOCKED), "scale": li
 NAMES = {
     "accelerando": "Accelerando", "PJ": "PJ (one-shot Polyak)", "prodigy": "Prodigy + cosine",
     "prodigy safe": "Prodigy (bias correction, safeguard) + cosine", "d-adaptation": "D-Adaptation Adam + cosine",
-    "schedule-free": "Schedule-Free AdamW, 2.5e-3", "adamw w5 cosine": "AdamW, blind",
+    "schedule-free": "Schedule-Free AdamW", "adamw w5 cosine": "AdamW, blind",
     "AGREE": "AGREE", "endless": "Accelerando that does not know the end, averaged",
 }  # fmt: skip
 USUAL = {f"{method} {lr:g}" for method, lr in PEERS} | {"accelerando 1e-06", "endless 1e-06"}
@@ -168,7 +168,7 @@ def label(setting: str) -> str:
         return f"**{named}**, the worst of five starts"
     if method == "accelerando":
         return f"**{named}**, start {lr}"
-    return f"{named} {lr}" if method.startswith("adamw") else named
+    return f"{named} {lr}" if method.startswith(("adamw", "schedule-free")) else named
 
 
 def plain(setting: str) -> str:
@@ -246,9 +246,9 @@ def page(found: dict[str, Any]) -> str:
         parts += [overview(part, order), details(part, order), climb(part)]
         if part["starts"]:
             names = ", ".join(part["starts"]["workloads"])
-            parts.append(f"Mean / worst from every start rate, one seed (ours from 1e-6: three), on {names}:")
+            parts.append(f"Mean / worst from every start rate, one seed (ours: three), on {names}:")
             rows = [
-                [NAMES[m].split(", 2")[0], *(f"{shown(v['mean'])} / {shown(v['worst'])}" for v in values)]
+                [NAMES[m], *(f"{shown(v['mean'])} / {shown(v['worst'])}" for v in values)]
                 for m, values in part["starts"]["of"].items()
             ]
             parts.append(table(["method", *(f"{lr:g}" for lr in STARTS)], rows))

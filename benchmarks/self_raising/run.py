@@ -95,7 +95,7 @@ def tune(runs: Runs, workloads: Iterable[str]) -> None:
 
 PEERS = (
     *((FIRST, lr) for lr in BLIND), ("PJ", 0.0), ("prodigy", 1e-6), ("prodigy safe", 1e-6), ("d-adaptation", 1e-6),
-    ("schedule-free", 2.5e-3), ("AGREE", 1e-6),
+    ("schedule-free", 2.5e-3), ("schedule-free", 1e-2), ("AGREE", 1e-6),
 )  # fmt: skip
 
 
