@@ -64,7 +64,7 @@ class Averaging(torch.optim.Optimizer):
     @property
     def in_training(self) -> bool:
         """Whether the parameters hold the weights of training."""
-        return all(g["train_mode"] for g in self.param_groups)
+        return False not in [g["train_mode"] for g in self.param_groups]
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Make one step.
@@ -72,7 +72,7 @@ class Averaging(torch.optim.Optimizer):
         Raises:
             StateError: the parameters hold the average, where the gradient is not the one that the method needs.
         """
-        if False in [g["train_mode"] for g in self.param_groups]:
+        if not self.in_training:
             raise StateError(
                 f"{type(self).__name__}: step() needs the weights of training, and the parameters hold their average; "
                 "call train() before the forward pass"

@@ -1,7 +1,7 @@
 """From a step that has just been made to its sums: every parameter's numbers, in one pass over its memory."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -222,20 +222,15 @@ def _block(
     sums.add(parts, AT["dd"], d, d)
     sums.add(parts, AT["along"], last, d, scale)
     if divisor is not None and one.whole:
-        _thin(block, seen, divisor, thinned)
+        for row, some in _few(block, seen, divisor[0]):
+            thinned[row].append(divisor[1] / some)
 
 
-def _thin(
-    block: Block,
-    seen: Sequence[Seen],
-    divisor: tuple[torch.Tensor, float],
-    thinned: Sequence[list[torch.Tensor]],
-) -> None:
-    """Note 1/(√v̂ + ε) of some weights."""
+def _few(block: Block, seen: Sequence[Seen], x: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
+    """Each parameter's row, and of its part of ``x`` at most about `SAMPLE` evenly spaced numbers."""
     for part in block.segments:
         stride = -(-seen[part.row].g.numel() // SAMPLE)
-        some = divisor[0][part.low : part.high][-part.begin % stride :: stride]
-        thinned[part.row].append(divisor[1] / some)
+        yield part.row, x[part.low : part.high][-part.begin % stride :: stride]
 
 
 def _at_once(
@@ -270,22 +265,8 @@ def _at_once(
         for column, (name, factor) in columns.items():
             sums.put(part.row, column, sums.get(part.row, column) + factor * own[name])
     if one.whole:
-        _thin_few(block, seen, v, formula, thinned)
-
-
-def _thin_few(
-    block: Block,
-    seen: Sequence[Seen],
-    v: torch.Tensor,
-    formula: Moments,
-    thinned: Sequence[list[torch.Tensor]],
-) -> None:
-    """As `_thin`, where the divisor is not at hand."""
-    second: float = formula.second or 0.0
-    for part in block.segments:
-        stride = -(-seen[part.row].g.numel() // SAMPLE)
-        some = v[part.low : part.high][-part.begin % stride :: stride]
-        thinned[part.row].append(1 / (some.mul(second).sqrt_() + formula.eps))
+        for row, some in _few(block, seen, v):
+            thinned[row].append(1 / (some.mul(formula.second).sqrt_() + formula.eps))
 
 
 def _buffer(seen: Sequence[Seen], index: int, row: int) -> torch.Tensor:
