@@ -1,6 +1,7 @@
 """CyclicLR and OneCycleLR: torch's schedulers that name their rates, and may cycle momentum."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -29,13 +30,13 @@ class RateShell(PureShell):
 
     _relative = False
 
+    @abstractmethod
     def _peak(self, i: int) -> float:
         """The rate of group ``i`` where the schedule's factor is 1."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _first_rate(self, i: int) -> float:
         """What torch makes the group's ``initial_lr``."""
-        raise NotImplementedError
 
     def _momentum_at(self, i: int, step: float) -> float | None:
         """The momentum of group ``i`` at a step; None leaves it alone."""

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from abc import abstractmethod
 from typing import Any, SupportsFloat
 
 import torch
@@ -59,9 +60,9 @@ class MetricShell(Shell):
                 stacklevel=4,
             )
 
+    @abstractmethod
     def _decide(self, reading: float) -> None:
         """Take in the mean of ``every`` metrics and settle the factors."""
-        raise NotImplementedError
 
     def _own_factor(self, i: int) -> float:
         while len(self._row) <= i:

@@ -1,6 +1,7 @@
 """`ScheduledLR`: any schedule on any optimizer."""
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,9 +22,9 @@ class PureShell(Shell):
         self._replacement: PerGroup | None = None
         super().__init__(optimizer, last_epoch)
 
+    @abstractmethod
     def _make(self, i: int) -> Schedule:
         """The schedule of group ``i``, in terms of the rate at factor 1."""
-        raise NotImplementedError
 
     def _schedule(self, i: int) -> Schedule:
         while len(self._schedules) <= i:

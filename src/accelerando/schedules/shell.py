@@ -2,6 +2,7 @@
 
 import copy
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from accelerando.schedules.warm import Cooldown, Fall
 STATE_VERSION = 1
 
 
-class Shell(LRScheduler):
+class Shell(LRScheduler, ABC):
     """What all our schedulers share; `ScheduledLR` is the one to use directly.
 
     The rate of a group is a product: its ``initial_lr``, the factor of every scheduler of this library on the
@@ -64,9 +65,9 @@ class Shell(LRScheduler):
             if not fresh:
                 self._ledger.start_over(i)
 
+    @abstractmethod
     def _factor_at(self, i: int, step: float) -> float:
         """The factor of group ``i`` at a step."""
-        raise NotImplementedError
 
     def _factors_at(self, i: int, steps: np.ndarray) -> np.ndarray:
         return np.array([self._factor_at(i, int(step)) for step in steps])
