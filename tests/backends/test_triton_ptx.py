@@ -50,7 +50,9 @@ RULES |= FOREIGN
 
 
 FEW = 16
-"""Bytes of stack: the assembler of one version keeps a number or two there that another has registers for."""
+"""Bytes of stack that a number or two take."""
+SPILLED = 0 if tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 9) else FEW
+"""Bytes that a kernel without library functions may take: the assembler of Triton 3.8 finds fewer registers."""
 
 
 def scheme_of(name, rule):
@@ -95,10 +97,10 @@ def test_ptx(name, storage, capability):
         ptx, registers, stack = compiled(kernel, capability)
         assert vectors(ptx, "ld") == expected_vectors(way.reads, rule, scheme, block)
         assert vectors(ptx, "st") == expected_vectors(way.writes, rule, scheme, block)
-        check_arithmetic(ptx, way)
+        library = check_arithmetic(ptx, way)
         check_order(ptx, way)
         assert registers <= (104 if crowded(rule) else 80)
-        assert stack <= FEW
+        assert stack <= (FEW if library else SPILLED)  # a library function may keep its own few numbers there
 
 
 STORED = [
@@ -127,12 +129,12 @@ def test_stores_that_need_more_than_rounding(name, storage, stores):
         assert vectors(ptx, "ld") == expected_vectors(way.reads, rule, scheme, block) + halves[0]
         assert vectors(ptx, "st") == expected_vectors(way.writes, rule, scheme, block) + halves[1]
         assert registers <= (128 if name == "Accelerando" else 96 if stores.crowds else 80)
-        assert stack <= FEW
+        assert stack <= SPILLED
         check_order(ptx, way)
 
 
 def check_arithmetic(ptx, way):
-    """Exact division and roots, and no contraction but inside library functions."""
+    """Exact division and roots, no contraction; whether there are library functions, which fuse and divide inside."""
     lines = [*way.direction.body, *(way.apply.body if way.apply else ())]
     trees = [node for _, value in lines for node in ast.walk(value)]
     called = {node.func.id for node in trees if isinstance(node, ast.Call)}
@@ -142,6 +144,7 @@ def check_arithmetic(ptx, way):
     assert ("sqrt.rn.f32" in ptx) == ("sqrt" in called)
     library = bool(called & {"exp", "log"}) or ast.Pow in operators
     assert library or not re.search(r"fma\.rn\S*\.f32|rcp\.approx\S*\.f32", ptx)
+    return library
 
 
 def check_order(ptx, way):
@@ -159,18 +162,18 @@ def test_the_survey_reads_16_bytes_at_once_and_adds_in_float64(storage):
     ptx, registers, stack = compiled(kernel, 90)
     assert vectors(ptx, "ld") == expected_vectors(("g",), rule, scheme, geometry(rule, scheme).block)
     assert registers <= 80
-    assert stack <= FEW
+    assert stack <= SPILLED
     check_order(ptx, way)
 
 
-def test_float64_is_divided_and_rooted_exactly():
+def test_float64_is_divided_and_rooted_exactly_without_spills():
     rule = RULES["LAMB"]
     scheme = scheme_of("f64", rule)
     for way, kernel in build.kernels(rule, scheme, geometry(rule, scheme)):
         ptx, _, stack = compiled(kernel, 90)
         assert vectors(ptx, "ld") == expected_vectors(way.reads, rule, scheme, geometry(rule, scheme).block)
         assert {"div.rn.f64", "sqrt.rn.f64"} <= set(re.findall(r"(?:div|sqrt)\.rn\.f64", ptx))
-        assert stack <= FEW
+        assert stack <= SPILLED
         check_order(ptx, way)
 
 
