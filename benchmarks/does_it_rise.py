@@ -5,9 +5,9 @@ Writes ``results/does_it_rise.json`` and ``.md``, the figures ``docs/images/rise
 draws what is recorded, and runs nothing.
 """
 
+import argparse
 import json
 import platform
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -91,4 +91,11 @@ def _table(record: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("questions", nargs="*", metavar="QUESTION", help=f"{', '.join(QUESTIONS)}; or draw")
+    wanted = parser.parse_args().questions
+    if unknown := [q for q in wanted if q not in QUESTIONS and wanted != ["draw"]]:
+        parser.error(f"there is no question {unknown[0]!r}; there are {', '.join(QUESTIONS)}, or draw alone")
+    main(wanted)
