@@ -14,9 +14,8 @@ from typing import Any
 import numpy
 import torch
 from benchmarks.rise.draw import draw
-from benchmarks.rise.observe import QUESTIONS, observe
+from benchmarks.rise.observe import QUESTIONS, observe, seeds
 from benchmarks.rise.quote import GUIDES, filled
-from benchmarks.rise.watch import SEEDS
 
 from accelerando import __version__
 
@@ -36,7 +35,7 @@ def main(wanted: list[str]) -> None:
         answer = observe(question)
         record["answers"][question] = answer["said"]
         record["plots"][question] = _rounded(answer["plots"])
-        record["seeds"][question] = len(SEEDS)
+        record["seeds"][question] = seeds(question)
         print(question, answer["said"], flush=True)
         _write(record)
     for question, plots in record["plots"].items():

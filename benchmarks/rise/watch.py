@@ -16,6 +16,8 @@ from accelerando.compare.plan import READINGS
 from accelerando.lens import Event, measure, rise_of
 
 SEEDS = range(3)
+MORE = range(5)
+"""Of the questions that cost least."""
 
 Make = Callable[[Iterable[torch.nn.Parameter]], torch.optim.Optimizer]
 Schedule = Callable[[torch.optim.Optimizer, int], Any]
